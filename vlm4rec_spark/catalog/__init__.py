@@ -1,0 +1,1 @@
+"""The catalogue: items, their pictures, and what is wrong with either."""

@@ -1,0 +1,1 @@
+"""Pictures in, words out: prompts, answers, and the engine that serves the model."""

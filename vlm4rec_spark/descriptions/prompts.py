@@ -1,0 +1,39 @@
+"""The words sent to the model: one static system message, then the pictures, then the title."""
+
+from __future__ import annotations
+
+from vlm4rec_spark.descriptions.schema import NOT_VISIBLE, AttributeSchema, Field
+
+TASK = "Describe this product."
+TITLE = "Its title in the catalogue, which may be wrong: "
+MAX_TITLE_CHARACTERS = 200
+
+
+def system_prompt(schema: AttributeSchema, category: str | None) -> str:
+    """Return the static part: the same for all items of a category, so a server can cache it."""
+    lines = [
+        schema.instructions,
+        "Answer with one JSON object that has these keys. "
+        f"Write '{NOT_VISIBLE}' where the picture does not show it.",
+        *(_line(field) for field in schema.fields_for(category)),
+    ]
+    return "\n".join(lines)
+
+
+def _line(field: Field) -> str:
+    limit = (
+        f"one of {', '.join(field.values)}"
+        if field.values
+        else f"at most {field.max_words} words"
+    )
+    return f"- {field.name}: {field.ask}; {limit}"
+
+
+def user_prompt(title: str | None) -> str:
+    """Return the words after the pictures; a title is cut to one bounded line.
+
+    >>> user_prompt("Model 4471,\\n teal")
+    'Describe this product. Its title in the catalogue, which may be wrong: Model 4471, teal'
+    """
+    line = " ".join((title or "").split())[:MAX_TITLE_CHARACTERS]
+    return f"{TASK} {TITLE}{line}" if line else TASK

@@ -1,0 +1,58 @@
+"""Every error the package raises on purpose.
+
+A message says what was seen, what was expected and what to do about it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class Vlm4RecError(Exception):
+    """Base of all errors of this package; the command line turns it into exit status 1."""
+
+
+class ConfigError(Vlm4RecError):
+    """The configuration is wrong; all mistakes found are listed in one message (exit status 2)."""
+
+
+class MissingExtraError(Vlm4RecError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        """Name the missing package and the extra that brings it."""
+        super().__init__(
+            f"The package '{package}' is not installed; "
+            f"run: pip install 'vlm4rec-spark[{extra}]'"
+        )
+
+
+class SourceError(Vlm4RecError):
+    """An input table lacks a column, has a wrong type, or holds keys that cannot be used."""
+
+
+class SchemaError(Vlm4RecError):
+    """A stored table does not have the columns this version of the package writes."""
+
+
+class EngineError(Vlm4RecError):
+    """A model server or endpoint cannot be started or reached."""
+
+
+class FailureRateError(Vlm4RecError):
+    """More rows failed than the configuration allows; what succeeded is committed."""
+
+
+class RecallError(Vlm4RecError):
+    """The audited recall of a list run is under its target."""
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """Return '; did you mean 'x'?' for the closest known words, or an empty string.
+
+    >>> near("half_live", ["half_life", "k"])
+    "; did you mean 'half_life'?"
+    """
+    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+    return "; did you mean " + " or ".join(f"'{c}'" for c in close) + "?" if close else ""

@@ -1,0 +1,1 @@
+"""Interactions in, one vector for each user out."""

@@ -1,0 +1,1 @@
+"""Vectors in, lists of items with reasons out."""
