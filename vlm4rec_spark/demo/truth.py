@@ -15,7 +15,7 @@ HIDDEN: dict[str, frozenset[str]] = {
     "clear": frozenset(),
     "close-up": frozenset({"type", "sleeves", "details", "style", "occasion", "room"}),
     "dark": frozenset(
-        {"colour", "second_colour", "pattern", "material", "style", "occasion", "room"}
+        {"colour", "second_colour", "pattern", "material", "details", "style", "occasion", "room"}
     ),
 }
 """Attributes a picture of this view cannot show."""
@@ -73,8 +73,8 @@ def true_attributes(product: Product, view: str = "clear") -> dict[str, str]:
 def true_description(product: Product, view: str = "clear") -> str:
     """Return the sentence a perfect model would write about a picture of this view."""
     if view == "dark":
-        shape = f"{product.type} with {product.cut} cut and {product.finish}"
-        return f"A {shape}; the picture is too dark to tell colour, pattern or material."
+        article = "" if product.type in WITHOUT_ARTICLE else _article(product.type)
+        return f"Only the outline of {article}{product.type}; the picture is too dark for more."
     look = f"made of {TOUCH[product.material]}, {_print(product)}"
     if view == "close-up":
         return f"A close look at {product.colour} fabric, {look}; the whole shape is not shown."
