@@ -1,0 +1,88 @@
+# `make` alone lists the targets. Everything runs in .venv, built from the lock on first use.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# The Python that makes .venv: 3.10, 3.11 or 3.12 (make PYTHON=python3.12 demo).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+LOCK := requirements/lock.txt
+OFFLINE := The packages could not be installed (the lines above say why): connect to the network, \
+or point PIP_INDEX_URL and UV_DEFAULT_INDEX at a package mirror, then run make again.
+
+# Tools must see this environment, not one that happens to be active.
+unexport VIRTUAL_ENV PYTHONPATH
+
+.PHONY: help
+help: ## List the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+
+.PHONY: preflight
+preflight: ## Check Python, Java, memory and disk
+	@$(PYTHON) -I vlm4rec_spark/preflight.py --venv $(VENV)
+
+.PHONY: install
+install: $(INSTALLED) ## Make .venv from the lock where it is missing or outdated
+
+$(INSTALLED): $(LOCK) requirements/uv.txt pyproject.toml | preflight
+	@test -x $(BIN)/python || { echo "Making $(VENV) with $$($(PYTHON) --version)"; \
+		$(PYTHON) -m venv $(VENV); }
+	@echo "Installing uv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 1 \
+		--require-hashes -r requirements/uv.txt || { echo "$(OFFLINE)" >&2; exit 1; }
+	@echo "Installing the locked packages (about 7 GB; minutes on a first run)"
+	@# The lock is already resolved: without --no-deps the CPU build of vLLM would insist on its
+	@# own torch (requirements/overrides.txt).
+	@$(BIN)/uv pip install --python $(BIN)/python --no-deps --require-hashes -r $(LOCK) \
+		--quiet || { echo "$(OFFLINE)" >&2; exit 1; }
+	@echo "Installing this project, editable"
+	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: demo
+demo: preflight $(INSTALLED) ## Run both jobs on the demo catalogue with a real vLLM server
+	$(BIN)/vlm4rec demo
+
+.PHONY: lint
+lint: $(INSTALLED) ## Ruff, format check, mypy strict, import contract
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(INSTALLED) ## Format and fix what ruff can fix
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: test
+test: preflight lint ## Lint and all tests; the Spark tests on Classic and on Connect
+	$(BIN)/pytest
+	VLM4REC_TEST_REMOTE='local[2]' $(BIN)/pytest tests/spark tests/delta
+
+.PHONY: train-demo-model
+train-demo-model: $(INSTALLED) ## Train the demo's vision-language model again
+	$(BIN)/python -m vlm4rec_spark.demo.training.train
+
+.PHONY: wheel
+wheel: $(INSTALLED) ## Build the wheel into dist/
+	$(BIN)/python -m hatchling build -t wheel
+
+.PHONY: lock
+lock: $(INSTALLED) ## Resolve pyproject.toml into requirements/ (network)
+	$(BIN)/uv pip compile requirements/uv.in -o requirements/uv.txt $(COMPILE)
+	$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev -o $(LOCK) \
+		--override requirements/overrides.txt $(COMPILE)
+
+# No address in the files: everyone installs from the index that their machine is set up for.
+# Versions already in the lock stay; `make lock COMPILE_EXTRA=--upgrade` moves them.
+COMPILE = --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header \
+	--no-emit-index-url --no-emit-find-links $(COMPILE_EXTRA)
+
+.PHONY: clean
+clean: ## Remove what builds, tests and the demo wrote (not .venv)
+	rm -rf build dist artifacts metastore_db spark-warehouse derby.log
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find vlm4rec_spark tests jobs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
