@@ -18,6 +18,7 @@ from vlm4rec_spark.demo.training.tokenizer import train_tokenizer
 from vlm4rec_spark.demo.training.tower import Tower
 from vlm4rec_spark.demo.training.train_tower import TowerPlan, train_tower
 
+logger = logging.getLogger(__name__)
 MODEL = Path(__file__).parents[1] / "model"
 TRAINING = 48_000
 HELD_OUT_FROM = 10_000_000
@@ -71,6 +72,7 @@ def train(work: Path, model_folder: Path, seed: int, share: float) -> None:
     tokenizer = train_tokenizer()
     model = train_language(tower, tokenizer, pictures, language_plan, seed + 1)
     export(model, tokenizer, model_folder)
+    logger.info("wrote %s; measure it with vlm4rec_spark.demo.training.evaluate", model_folder)
 
 
 if __name__ == "__main__":
