@@ -1,0 +1,70 @@
+"""The configuration: defaults, overlays, and mistakes told all at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from vlm4rec_spark.config import Config, conf_folder, load_config
+from vlm4rec_spark.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _keys(tree: object, at: str = "") -> set[str]:
+    if not isinstance(tree, dict) or not tree:
+        return {at}
+    return set().union(*(_keys(value, f"{at}.{key}") for key, value in tree.items()))
+
+
+def test_base_yml_names_every_key_with_the_default_of_the_models() -> None:
+    base = yaml.safe_load((conf_folder() / "base.yml").read_text("utf-8"))
+    assert load_config() == Config()
+    assert _keys(base) == _keys(Config().model_dump(mode="json", by_alias=True))
+
+
+def test_overlay_and_overrides_come_in_this_order(tmp_path: Path) -> None:
+    overlay = tmp_path / "shop.yml"
+    overlay.write_text("topk: {k: 5}\nimages: {max_bytes: 2MB}\nprofiles: {events: {sip: 2}}\n")
+    config = load_config(overlay, ["topk.k=7", "profiles.events.sniff=1", "tables.schema=recs"])
+    assert (config.topk.k, config.topk.similar_k) == (7, 20)
+    assert config.images.max_bytes == 2_000_000
+    assert config.profiles.events == {"sip": 2.0, "sniff": 1.0}
+    assert config.tables.schema_name == "recs"
+
+
+def test_all_mistakes_come_in_one_error_with_near_names() -> None:
+    wrong = ["profiles.half_live_days=3", "topk.k=-1", "describe.engine.modle=x", "nonsense"]
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, wrong)
+    text = str(caught.value)
+    assert "profiles.half_live_days: unknown key; did you mean 'half_life_days'?" in text
+    assert "describe.engine.modle: unknown key; did you mean 'model'?" in text
+    assert "topk.k: input should be greater than 0 (found -1)" in text
+    assert "'nonsense': expected the form a.b=c" in text
+
+
+def test_path_and_table_together_are_refused() -> None:
+    with pytest.raises(ConfigError, match="either path or table"):
+        load_config(None, ["sources.items.path=a", "sources.items.table=b"])
+
+
+def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "none.yml")
+
+
+def test_the_hash_ignores_secrets_and_the_run_but_nothing_else() -> None:
+    first = load_config(None, ["sources.items.options={password: a}", "run.run_id=r1"])
+    second = load_config(None, ["sources.items.options={password: b}", "run.run_id=r2"])
+    assert first.content_hash() == second.content_hash()
+    assert "a" not in str(first.public()["sources"]["items"]["options"]["password"])
+    assert first.content_hash() != load_config(None, ["topk.k=9"]).content_hash()
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(Exception, match="frozen"):
+        load_config().topk.k = 3  # type: ignore[misc]
