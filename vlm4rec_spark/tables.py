@@ -1,0 +1,321 @@
+"""The tables as data: DDL, Arrow schemas, comments and constraints all come from here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+TEXT = pa.string()
+INT = pa.int32()
+LONG = pa.int64()
+DOUBLE = pa.float64()
+FLAG = pa.bool_()
+MOMENT = pa.timestamp("us", tz="UTC")
+TEXTS = pa.list_(TEXT)
+VECTOR = pa.list_(pa.float32())
+ATTRIBUTES = pa.map_(TEXT, pa.struct([("value", TEXT), ("confidence", DOUBLE)]))
+
+VOLATILE = frozenset({"run_id", "updated_at", "described_at"})
+"""Columns that say when and by whom a row was written; alone they never make a row differ."""
+
+_SQL_TYPES = {
+    TEXT: "STRING",
+    INT: "INT",
+    LONG: "BIGINT",
+    DOUBLE: "DOUBLE",
+    pa.float32(): "FLOAT",
+    FLAG: "BOOLEAN",
+    MOMENT: "TIMESTAMP",
+}
+
+
+def sql_type(kind: pa.DataType) -> str:
+    """Return the Spark SQL name of an Arrow type.
+
+    >>> sql_type(pa.list_(pa.float32()))
+    'ARRAY<FLOAT>'
+    """
+    if pa.types.is_list(kind):
+        return f"ARRAY<{sql_type(kind.value_type)}>"
+    if pa.types.is_map(kind):
+        return f"MAP<{sql_type(kind.key_type)}, {sql_type(kind.item_type)}>"
+    if pa.types.is_struct(kind):
+        inner = ", ".join(f"{field.name}: {sql_type(field.type)}" for field in kind)
+        return f"STRUCT<{inner}>"
+    return _SQL_TYPES[kind]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    type: pa.DataType
+    comment: str
+    nullable: bool = True
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """One table: its columns, its key, and what always holds."""
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    cluster_by: tuple[str, ...]
+    constraints: tuple[tuple[str, str], ...]
+    comment: str
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the columns in order."""
+        return tuple(column.name for column in self.columns)
+
+    def arrow_schema(self, *names: str) -> pa.Schema:
+        """Return the Arrow schema of all columns, or of those named, in the order named."""
+        by_name = {c.name: pa.field(c.name, c.type, c.nullable) for c in self.columns}
+        return pa.schema([by_name[name] for name in names or self.column_names])
+
+    def spark_ddl(self, *names: str) -> str:
+        """Return 'a STRING, b INT' of all columns or of those named, as mapInArrow takes it."""
+        by_name = {c.name: f"`{c.name}` {sql_type(c.type)}" for c in self.columns}
+        return ", ".join(by_name[name] for name in names or self.column_names)
+
+    def create_statement(self, qualified: str, location: str | None = None) -> str:
+        """Return CREATE TABLE IF NOT EXISTS with comments, clustering and the change feed."""
+        lines = [
+            f"  `{c.name}` {sql_type(c.type)}{'' if c.nullable else ' NOT NULL'}"
+            f" COMMENT {_quoted(c.comment)}"
+            for c in self.columns
+        ]
+        parts = [
+            f"CREATE TABLE IF NOT EXISTS {qualified} (\n" + ",\n".join(lines) + "\n)",
+            "USING DELTA",
+            f"CLUSTER BY ({', '.join(self.cluster_by)})",
+            f"LOCATION {_quoted(location)}" if location else "",
+            f"COMMENT {_quoted(self.comment)}",
+            "TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')",
+        ]
+        return "\n".join(part for part in parts if part)
+
+    def constraint_statements(self, qualified: str) -> tuple[str, ...]:
+        """Return one ALTER TABLE ... CHECK statement per constraint."""
+        return tuple(
+            f"ALTER TABLE {qualified} ADD CONSTRAINT {name} CHECK ({condition})"
+            for name, condition in self.constraints
+        )
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _table(
+    name: str,
+    comment: str,
+    key: str,
+    *columns: Column,
+    checks: tuple[tuple[str, str], ...] = (),
+    cluster_by: str = "",
+) -> TableSpec:
+    """Build a spec; key columns are never null, and the table is clustered by them."""
+    keys = tuple(key.split())
+    fixed = tuple(Column(c.name, c.type, c.comment, c.name not in keys) for c in columns)
+    # Delta clusters by four columns at most and collects no statistics on nested ones.
+    clustered = tuple(cluster_by.split()) or keys[:4]
+    return TableSpec(name, fixed, keys, clustered, checks, comment)
+
+
+def _one_of(column: str, *values: str) -> tuple[str, str]:
+    listed = ", ".join(_quoted(value) for value in values)
+    return (f"{column}_known", f"{column} IN ({listed})")
+
+
+ITEMS = _table(
+    "items",
+    "The catalogue: one row per item ever seen",
+    "item_id",
+    Column("item_id", TEXT, "Id of the item as text"),
+    Column("title", TEXT, "Title, cleaned"),
+    Column("category", TEXT, "Category"),
+    Column("brand", TEXT, "Brand"),
+    Column("price", DOUBLE, "Price in the currency of the source"),
+    Column("available", FLAG, "False when the source says so or no longer has the item"),
+    Column("attributes", pa.map_(TEXT, TEXT), "Further columns of the source as text"),
+    Column("variant_group", TEXT, "Shared by variants of one product (sizes, colours)"),
+    Column("first_seen", MOMENT, "First run that saw the item"),
+    Column("updated_at", MOMENT, "Last run that changed the row"),
+    Column("request_key", TEXT, "Description in force, a key of descriptions"),
+    checks=(("available_known", "available IS NOT NULL"),),
+)
+
+IMAGES = _table(
+    "images",
+    "The pictures of the items: what was read and what failed",
+    "item_id position",
+    Column("item_id", TEXT, "Item"),
+    Column("position", INT, "0 is the primary picture"),
+    Column("uri", TEXT, "Path or URL; null for bytes from a column"),
+    Column("sha256", TEXT, "Hash of the raw bytes, hexadecimal"),
+    Column("width", INT, "Width in pixels after rotation, before resizing"),
+    Column("height", INT, "Height in pixels after rotation, before resizing"),
+    Column("status", TEXT, "ok or error"),
+    Column("code", TEXT, "Code of the error"),
+    Column("message", TEXT, "The error in words"),
+    checks=(
+        _one_of("status", "ok", "error"),
+        ("ok_is_hashed", "status <> 'ok' OR sha256 IS NOT NULL"),
+    ),
+)
+
+_DESCRIPTION_COLUMNS = (
+    Column("request_key", TEXT, "Hash of pictures, prompt, schema, model, parameters and resizing"),
+    Column("picture_hashes", TEXTS, "sha256 of the pictures in order"),
+    Column("attribute_schema", TEXT, "Name of the attribute file"),
+    Column("category", TEXT, "Category the prompt was made for"),
+    Column("prompt_version", TEXT, "Hash of the prompt and the answer's schema"),
+    Column("model", TEXT, "model@revision"),
+    Column("params_hash", TEXT, "Hash of the decoding parameters and the resize rule"),
+    Column("status", TEXT, "ok, error or skipped"),
+    Column("stage", TEXT, "Stage of the error: picture, request, answer"),
+    Column("error_code", TEXT, "Code of the error"),
+    Column("error_message", TEXT, "The error in words"),
+    Column("description", TEXT, "For a shopper: style, material, occasion"),
+    Column("attributes", ATTRIBUTES, "Typed attributes; value null is 'not visible'"),
+    Column("raw_text", TEXT, "What the model wrote"),
+    Column("tokens_in", INT, "Prompt tokens"),
+    Column("tokens_cached", INT, "Prompt tokens that came from the cache"),
+    Column("tokens_out", INT, "Tokens of the answer"),
+    Column("latency_ms", DOUBLE, "From sending to the last byte"),
+    Column("engine", TEXT, "local, endpoint or fake"),
+    Column("run_id", TEXT, "Run that described it"),
+    Column("described_at", MOMENT, "When the answer came"),
+)
+_DESCRIPTION_CHECKS = (
+    _one_of("status", "ok", "error", "skipped"),
+    ("ok_is_described", "status <> 'ok' OR description IS NOT NULL"),
+    ("error_has_code", "status <> 'error' OR error_code IS NOT NULL"),
+)
+
+DESCRIPTIONS_LOG = _table(
+    "descriptions_log",
+    "Every answer of the model, good or bad; append-only",
+    "request_key attempt",
+    _DESCRIPTION_COLUMNS[0],
+    Column("attempt", INT, "1 is the first"),
+    *_DESCRIPTION_COLUMNS[1:],
+    checks=_DESCRIPTION_CHECKS,
+)
+
+DESCRIPTIONS = _table(
+    "descriptions",
+    "The description in force for each request key",
+    "request_key",
+    *_DESCRIPTION_COLUMNS,
+    checks=_DESCRIPTION_CHECKS,
+)
+
+EMBEDDINGS = _table(
+    "embeddings",
+    "Unit vectors of texts, cached by text and encoder",
+    "text_sha256 encoder",
+    Column("text_sha256", TEXT, "Hash of the text"),
+    Column("encoder", TEXT, "encoder@revision"),
+    Column("vector", VECTOR, "Unit vector, float32"),
+    Column("n_words", INT, "Words of the text"),
+    checks=(("vector_filled", "vector IS NOT NULL AND size(vector) > 0"),),
+)
+
+ITEM_VECTORS = _table(
+    "item_vectors",
+    "The vector in force for each item and space",
+    "item_id space",
+    Column("item_id", TEXT, "Item"),
+    Column("space", TEXT, "caption, title, title_caption or attributes"),
+    Column("text_sha256", TEXT, "Hash of the text"),
+    Column("encoder", TEXT, "encoder@revision"),
+    Column("vector", VECTOR, "Unit vector, float32"),
+    Column("status", TEXT, "ok or error"),
+    Column("message", TEXT, "The error in words"),
+    checks=(
+        _one_of("status", "ok", "error"),
+        ("ok_has_vector", "status <> 'ok' OR size(vector) > 0"),
+    ),
+    cluster_by="space item_id",
+)
+
+PROFILES = _table(
+    "profiles",
+    "What each user likes, as unit vectors",
+    "user_id interest_no",
+    Column("user_id", TEXT, "User"),
+    Column("interest_no", INT, "0 is the main interest"),
+    Column("vector", VECTOR, "Unit vector, float32"),
+    Column("weight", DOUBLE, "Sum of the decayed event weights"),
+    Column("n_events", INT, "Events that count"),
+    Column("last_event_at", MOMENT, "Newest event"),
+    checks=(("vector_filled", "vector IS NOT NULL AND size(vector) > 0"),),
+)
+
+RECOMMENDATIONS = _table(
+    "recommendations",
+    "The list of each user",
+    "user_id rank",
+    Column("user_id", TEXT, "User"),
+    Column("rank", INT, "1 is the best; ties by item id"),
+    Column("item_id", TEXT, "Recommended item"),
+    Column("score", DOUBLE, "Cosine with the profile; popularity for arm popular"),
+    Column("because_item_id", TEXT, "Item of the history that weighs most"),
+    Column("shared_attributes", TEXTS, "Attribute words both items share"),
+    Column("reason", TEXT, "The reason in one sentence"),
+    Column("arm", TEXT, "profile or popular"),
+    Column("run_id", TEXT, "Run that last changed the row"),
+    checks=(
+        _one_of("arm", "profile", "popular"),
+        ("rank_from_one", "rank >= 1"),
+        ("item_named", "item_id IS NOT NULL"),
+    ),
+)
+
+SIMILAR_ITEMS = _table(
+    "similar_items",
+    "The nearest items of each item",
+    "target_item_id rank",
+    Column("target_item_id", TEXT, "Item the list is for"),
+    Column("rank", INT, "1 is the nearest; ties by item id"),
+    Column("item_id", TEXT, "Similar item"),
+    Column("score", DOUBLE, "Cosine of the vectors"),
+    Column("reason", TEXT, "The reason in one sentence"),
+    Column("run_id", TEXT, "Run that last changed the row"),
+    checks=(("rank_from_one", "rank >= 1"), ("another_item", "item_id <> target_item_id")),
+)
+
+RUNS = _table(
+    "runs",
+    "What each stage of each run did",
+    "run_id stage",
+    Column("run_id", TEXT, "Run"),
+    Column("stage", TEXT, "catalog, descriptions, embeddings, profiles, topk"),
+    Column("started_at", MOMENT, "Start of the stage"),
+    Column("seconds", DOUBLE, "Wall-clock seconds"),
+    Column("config_hash", TEXT, "Hash of the configuration, without secrets"),
+    Column("git_commit", TEXT, "Commit of the code, where it runs from a checkout"),
+    Column("versions", pa.map_(TEXT, TEXT), "Package -> version"),
+    Column("counts", pa.map_(TEXT, LONG), "Rows in, out, failed, reused ..."),
+    Column("figures", pa.map_(TEXT, DOUBLE), "Rates and audits"),
+    Column("bottleneck", TEXT, "What the stage spent its time on, in words"),
+)
+
+ALL_TABLES: tuple[TableSpec, ...] = (
+    ITEMS,
+    IMAGES,
+    DESCRIPTIONS_LOG,
+    DESCRIPTIONS,
+    EMBEDDINGS,
+    ITEM_VECTORS,
+    PROFILES,
+    RECOMMENDATIONS,
+    SIMILAR_ITEMS,
+    RUNS,
+)
