@@ -30,10 +30,14 @@ def _line(field: Field) -> str:
 
 
 def user_prompt(title: str | None) -> str:
-    """Return the words after the pictures; a title is cut to one bounded line.
+    """Return the words after the pictures; a title is cut to one bounded, harmless line.
+
+    Angle brackets, bars and control characters go: '<image>' or '<|im_end|>' in a title would
+    count as one of the model's own control tokens.
 
     >>> user_prompt("Model 4471,\\n teal")
     'Describe this product. Its title in the catalogue, which may be wrong: Model 4471, teal'
     """
-    line = " ".join((title or "").split())[:MAX_TITLE_CHARACTERS]
+    harmless = "".join(c if c.isprintable() and c not in "<>|" else " " for c in title or "")
+    line = " ".join(harmless.split())[:MAX_TITLE_CHARACTERS]
     return f"{TASK} {TITLE}{line}" if line else TASK
