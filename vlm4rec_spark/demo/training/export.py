@@ -35,7 +35,9 @@ def export(
         num_additional_image_tokens=1,
         chat_template=tokenizer.chat_template,
     ).save_pretrained(folder)
-    rename_for_vllm(folder / "model.safetensors")
+    weights = folder / "model.safetensors"
+    rename_for_vllm(weights)
+    weights.chmod(0o644)
 
 
 def rename_for_vllm(path: Path) -> None:
