@@ -1,0 +1,56 @@
+"""Fixtures: one Spark session for all tests that ask for one, a fresh schema for each test."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from vlm4rec_spark.config import load_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyspark.sql import SparkSession
+
+    from vlm4rec_spark.delta import TableNames
+    from vlm4rec_spark.runs import RunContext
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """Start Spark at the first test that needs it.
+
+    Classic, or Connect where VLM4REC_TEST_REMOTE says so (`local[2]`).
+    """
+    from vlm4rec_spark.session import build_session  # noqa: PLC0415 - unit tests need no Spark
+
+    remote = os.environ.get("VLM4REC_TEST_REMOTE") or None
+    extra = {} if remote else {"spark.master": "local[2]"}
+    warehouse = str(tmp_path_factory.mktemp("warehouse"))
+    session = build_session("vlm4rec-tests", remote=remote, extra=extra, warehouse=warehouse)
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def names(spark: SparkSession) -> Iterator[TableNames]:
+    """Return a schema of its own for the test, dropped afterwards."""
+    from vlm4rec_spark.delta import TableNames  # noqa: PLC0415
+
+    fresh = TableNames(None, f"t_{uuid.uuid4().hex[:12]}")
+    yield fresh
+    spark.sql(f"DROP SCHEMA IF EXISTS {fresh.qualified_schema} CASCADE")
+
+
+@pytest.fixture
+def context(
+    spark: SparkSession, names: TableNames, tmp_path: pytest.TempPathFactory
+) -> RunContext:
+    """Return the context of a run with the default configuration, its files under tmp_path."""
+    from vlm4rec_spark.runs import RunContext  # noqa: PLC0415
+
+    settings = [f"tables.schema={names.schema}", f"topk.index_path={tmp_path}/index"]
+    return RunContext(spark, load_config(None, settings), names, "test-run")

@@ -1,0 +1,223 @@
+"""The only place that writes Delta tables; works on Spark Classic and on Spark Connect."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from vlm4rec_spark.errors import SchemaError
+from vlm4rec_spark.tables import VOLATILE, TableSpec, sql_type
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TableNames:
+    """Where the tables live: names in a metastore, and a folder where none keeps them."""
+
+    catalog: str | None
+    schema: str
+    location: str | None = None
+
+    @property
+    def qualified_schema(self) -> str:
+        """Name of the schema, quoted."""
+        return ".".join(_quoted(part) for part in (self.catalog, self.schema) if part)
+
+    def qualified(self, spec: TableSpec) -> str:
+        """Return the two- or three-level name of a table, quoted.
+
+        >>> from vlm4rec_spark.tables import ITEMS
+        >>> TableNames("main", "recs").qualified(ITEMS)
+        '`main`.`recs`.`items`'
+        """
+        return f"{self.qualified_schema}.{_quoted(spec.name)}"
+
+    def path(self, spec: TableSpec) -> Path | None:
+        """Return the absolute folder of a table, or None where the metastore decides."""
+        if self.location is None:
+            return None
+        return Path(self.location).absolute() / self.schema / spec.name
+
+
+@dataclass(frozen=True)
+class MergeCounts:
+    """Rows a merge wrote."""
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+    @property
+    def changed(self) -> int:
+        """Sum of the three."""
+        return self.inserted + self.updated + self.deleted
+
+
+def table_exists(spark: SparkSession, spec: TableSpec, names: TableNames) -> bool:
+    """Tell whether the table exists; one that only its folder knows is given its name again."""
+    if spark.catalog.tableExists(names.qualified(spec)):
+        return True
+    path = names.path(spec)
+    if path is None or not (path / "_delta_log").is_dir():
+        return False
+    spark.sql(f"CREATE SCHEMA IF NOT EXISTS {names.qualified_schema}")
+    spark.sql(
+        f"CREATE TABLE IF NOT EXISTS {names.qualified(spec)} USING DELTA LOCATION '{path}'"
+    )
+    return True
+
+
+def create_table(spark: SparkSession, spec: TableSpec, names: TableNames) -> None:
+    """Make the table where it is missing, and add the constraints it lacks.
+
+    Raises:
+        SchemaError: the stored table lacks a column.
+    """
+    qualified = names.qualified(spec)
+    if not table_exists(spark, spec, names):
+        spark.sql(f"CREATE SCHEMA IF NOT EXISTS {names.qualified_schema}")
+        path = names.path(spec)
+        spark.sql(spec.create_statement(qualified, str(path) if path else None))
+    _check_columns(spark.table(qualified), spec, f"The table {qualified}")
+    # A run that died between CREATE and ALTER left a table without its constraints.
+    details = spark.sql(f"DESCRIBE DETAIL {qualified}").select("properties").collect()
+    present = details[0]["properties"]
+    statements = spec.constraint_statements(qualified)
+    for (name, _), statement in zip(spec.constraints, statements, strict=True):
+        if f"delta.constraints.{name}" not in present:
+            spark.sql(statement)
+
+
+def read(spark: SparkSession, spec: TableSpec, names: TableNames) -> DataFrame:
+    """Return the table as a frame; made empty where it is missing."""
+    if not table_exists(spark, spec, names):
+        create_table(spark, spec, names)
+    return spark.table(names.qualified(spec))
+
+
+def append_once(
+    df: DataFrame, spec: TableSpec, names: TableNames, app_id: str, version: int
+) -> None:
+    """Append the rows; a second call with the same `app_id` and `version` writes nothing.
+
+    Args:
+        df: rows with at least the columns of the spec, in any order.
+        spec: table to append to; made when missing.
+        names: where the tables live.
+        app_id: who writes, for example the run and the stage.
+        version: number of the slice; must grow within one `app_id`.
+    """
+    create_table(df.sparkSession, spec, names)
+    _cast(df, spec).write.format("delta").mode("append").option("txnAppId", app_id).option(
+        "txnVersion", str(version)
+    ).saveAsTable(names.qualified(spec))
+
+
+def merge_on_key(
+    spark: SparkSession,
+    df: DataFrame,
+    spec: TableSpec,
+    names: TableNames,
+    *,
+    delete_missing: bool = False,
+) -> MergeCounts:
+    """Bring the table to the rows of the frame; rows that do not differ are not written.
+
+    Delta reads the source twice: give it a frame read from a table, never one that ends in a
+    model call. Rows whose volatile columns alone differ count as equal.
+
+    Args:
+        spark: session.
+        df: rows with at least the columns of the spec, each key once, no null key.
+        spec: table to merge into; made when missing.
+        names: where the tables live.
+        delete_missing: delete the rows whose key the frame lacks.
+
+    Returns:
+        What was written; nothing is committed when nothing differs.
+    """
+    create_table(spark, spec, names)
+    qualified = names.qualified(spec)
+    before = _last_version(spark, qualified)
+    view = f"merge_{uuid.uuid4().hex}"
+    _cast(df, spec).createOrReplaceTempView(view)
+    try:
+        spark.sql(merge_statement(spec, qualified, view, delete_missing=delete_missing))
+    finally:
+        spark.catalog.dropTempView(view)
+    counts = _merge_counts(spark, qualified, before)
+    logger.info("%s: %s", spec.name, counts)
+    return counts
+
+
+def merge_statement(
+    spec: TableSpec, qualified: str, source: str, *, delete_missing: bool = False
+) -> str:
+    """Return the MERGE that updates only the rows that differ."""
+    on = " AND ".join(f"t.`{name}` = s.`{name}`" for name in spec.key)
+    compared = [c for c in spec.columns if c.name not in VOLATILE and c.name not in spec.key]
+    same = " AND ".join(
+        f"{_comparable('t', c.name, c.type)} <=> {_comparable('s', c.name, c.type)}"
+        for c in compared
+    )
+    update = f"WHEN MATCHED AND NOT ({same}) THEN UPDATE SET *\n" if compared else ""
+    delete = "WHEN NOT MATCHED BY SOURCE THEN DELETE" if delete_missing else ""
+    return (
+        f"MERGE INTO {qualified} t USING {source} s ON {on}\n{update}"
+        f"WHEN NOT MATCHED THEN INSERT *\n{delete}"
+    )
+
+
+def _comparable(side: str, name: str, kind: pa.DataType) -> str:
+    """Return the column in a form SQL can compare: maps have no equality in Spark."""
+    column = f"{side}.`{name}`"
+    return f"array_sort(map_entries({column}))" if pa.types.is_map(kind) else column
+
+
+def _cast(df: DataFrame, spec: TableSpec) -> DataFrame:
+    """Return the spec's columns in order, cast to their types."""
+    _check_columns(df, spec, "The frame to be written")
+    return df.selectExpr(
+        *(f"CAST(`{c.name}` AS {sql_type(c.type)}) AS `{c.name}`" for c in spec.columns)
+    )
+
+
+def _check_columns(df: DataFrame, spec: TableSpec, what: str) -> None:
+    missing = [name for name in spec.column_names if name not in df.columns]
+    if missing:
+        raise SchemaError(
+            f"{what} lacks the columns {', '.join(missing)} of '{spec.name}' (it has "
+            f"{', '.join(df.columns)}); written by another version of this package?"
+        )
+
+
+def _history(spark: SparkSession, qualified: str, limit: int) -> list[Any]:
+    return spark.sql(f"DESCRIBE HISTORY {qualified} LIMIT {limit}").collect()
+
+
+def _last_version(spark: SparkSession, qualified: str) -> int:
+    return int(_history(spark, qualified, 1)[0]["version"])
+
+
+def _merge_counts(spark: SparkSession, qualified: str, before: int) -> MergeCounts:
+    """Read what the merge after version `before` wrote; Delta returns no counts on Connect."""
+    for commit in reversed(_history(spark, qualified, 5)):
+        if commit["version"] > before and commit["operation"] == "MERGE":
+            metrics = commit["operationMetrics"]
+            return MergeCounts(
+                *(int(metrics[f"numTargetRows{did}"]) for did in ("Inserted", "Updated", "Deleted"))
+            )
+    return MergeCounts()
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"

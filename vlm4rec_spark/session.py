@@ -1,0 +1,130 @@
+"""Starting Spark: a local Delta session, a cluster, Connect, or what Databricks already has."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlm4rec_spark.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_SESSION = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.shuffle.partitions": "4",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+}
+"""Settings a session can be given at any time."""
+
+_STATIC = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.memory": "2g",
+    # Named, it gives every Python worker OMP_NUM_THREADS=1: parallel over tasks, not inside them.
+    "spark.task.cpus": "1",
+}
+"""Settings that must be there before the JVM starts."""
+
+
+def on_databricks() -> bool:
+    """Tell whether this process runs on Databricks, where the session is given."""
+    return "DATABRICKS_RUNTIME_VERSION" in os.environ
+
+
+def delta_package(spark_version: str, delta_version: str) -> str:
+    """Return the Maven coordinate of Delta for a version of Spark.
+
+    >>> delta_package("4.2.0", "4.4.0")
+    'io.delta:delta-spark_4.2_2.13:4.4.0'
+    >>> delta_package("4.0.1", "4.0.0")
+    'io.delta:delta-spark_2.13:4.0.0'
+    """
+    minor = ".".join(spark_version.split(".")[:2])
+    # Delta 4.0 was built for one Spark and carries no Spark version in its name.
+    suffix = "" if delta_version.startswith("4.0.") else f"{minor}_"
+    return f"io.delta:delta-spark_{suffix}2.13:{delta_version}"
+
+
+def installed_delta_package() -> str:
+    """Return the coordinate that fits the installed pyspark and delta-spark.
+
+    Raises:
+        MissingExtraError: one of the two is not installed.
+    """
+    try:
+        return delta_package(version("pyspark"), version("delta-spark"))
+    except PackageNotFoundError as error:
+        raise MissingExtraError(error.name or "pyspark", "spark") from error
+
+
+def local_settings(warehouse: str | None = None) -> dict[str, str]:
+    """Return every setting of a local session."""
+    folder = Path(warehouse or "spark-warehouse").absolute()
+    return {
+        "spark.jars.packages": installed_delta_package(),
+        "spark.sql.warehouse.dir": str(folder),
+        **_STATIC,
+        **_SESSION,
+    }
+
+
+def build_session(
+    app_name: str,
+    *,
+    remote: str | None = None,
+    extra: Mapping[str, str] | None = None,
+    warehouse: str | None = None,
+) -> SparkSession:
+    """Return a session that can read and write Delta.
+
+    Args:
+        app_name: shown in the Spark UI and in logs.
+        remote: Connect address, or `local[N]` for a Connect server of our own; None: Classic.
+        extra: further Spark settings, which win; `spark.master` for a cluster.
+        warehouse: folder for managed tables of a local session.
+
+    Returns:
+        On Databricks, and under spark-submit, the session that is there, with nothing static set.
+    """
+    try:
+        from pyspark.sql import SparkSession  # noqa: PLC0415 - the package loads no Spark
+    except ImportError as error:
+        raise MissingExtraError("pyspark", "spark") from error
+    builder = SparkSession.builder.appName(app_name)
+    if on_databricks():
+        return builder.getOrCreate()
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    given = dict(extra or {})
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started the JVM already
+    foreign = remote is not None and not remote.startswith("local")
+    if submitted or foreign:
+        settings = {**_SESSION, **given}
+    else:
+        settings = {**local_settings(warehouse), **given}
+    if remote is not None:
+        builder = builder.remote(remote)
+    elif not submitted:
+        # On a machine with a VPN or no network the host name may not lead back to it.
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        builder = builder.master(settings.pop("spark.master", "local[*]"))
+    for key, value in settings.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    _quiet(spark)
+    return spark
+
+
+def _quiet(spark: SparkSession) -> None:
+    """Lower Spark's own log to errors where the session can do so (Classic only)."""
+    context = getattr(spark, "_sc", None)
+    if context is not None:
+        context.setLogLevel("ERROR")
