@@ -1,0 +1,117 @@
+"""The ingest stage: reads the source and the pictures, writes `items` and `images`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as sf
+
+from vlm4rec_spark import delta
+from vlm4rec_spark.catalog import plan
+from vlm4rec_spark.catalog.sources import count_ids, explode_pictures, read_items, unique
+from vlm4rec_spark.runs import RunContext, RunReport
+from vlm4rec_spark.tables import IMAGES, ITEMS, TableSpec
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+THREADS = 8
+"""Pictures one task reads at a time: reading waits on disks and networks."""
+
+logger = logging.getLogger(__name__)
+
+
+def run(context: RunContext) -> RunReport:
+    """Bring `items` and `images` in step with the source.
+
+    Returns:
+        counts: rows (of the source), null_ids, duplicate_ids, items (in the source), new, changed,
+            left (gone from the source), images, images_ok, images_failed and, for each error
+            code, images_failed_CODE.
+
+    Raises:
+        SourceError: the source cannot be read or lacks a mapped column.
+    """
+    started = time.monotonic()
+    source = read_items(context.spark, context.config)
+    counts = {"rows": 0, "null_ids": 0, "duplicate_ids": 0}
+    ids = count_ids(source)
+    counts.update(rows=ids["n_rows"], null_ids=ids["null_ids"])
+    counts["duplicate_ids"] = ids["duplicate_ids"]
+    counts["items"] = counts["rows"] - counts["null_ids"] - counts["duplicate_ids"]
+    for name in ("null_ids", "duplicate_ids"):
+        if counts[name]:
+            logger.warning("%d rows of the catalogue are left out: %s", counts[name], name)
+    source = unique(source, has_duplicates=counts["duplicate_ids"] > 0)
+    for spec in (ITEMS, IMAGES):
+        delta.create_table(context.spark, spec, context.names)
+    counts |= _upsert_items(context, source)
+    items_done = time.monotonic()
+    counts |= _upsert_images(context, source)
+    seconds, reading = time.monotonic() - started, time.monotonic() - items_done
+    figures = {"images_per_s": counts["images"] / max(reading, 1e-9)}
+    logger.info("catalog: %s", counts)
+    share = f"reading pictures took {reading / max(seconds, 1e-9):.0%} of the time"
+    return RunReport("catalog", counts, figures, seconds, share)
+
+
+def pictures(context: RunContext) -> DataFrame:
+    """Return the pictures of the source: `item_id, position, uri, content`.
+
+    `uri` is the full one, with what `images.uri` leaves out of a signed URL: use it for reading,
+    never write it anywhere. `content` holds the bytes where the source does, else null;
+    `fetch.read_picture(plan.fetch_spec(config), content or uri)` gives the bytes of either.
+
+    Raises:
+        SourceError: the source cannot be read or lacks a mapped column.
+    """
+    source = read_items(context.spark, context.config)
+    ids = count_ids(source)
+    return explode_pictures(unique(source, has_duplicates=ids["duplicate_ids"] > 0))
+
+
+def _upsert_items(context: RunContext, source: DataFrame) -> dict[str, int]:
+    existing = delta.read(context.spark, ITEMS, context.names)
+    # Microseconds is all a timestamp column keeps.
+    now = datetime.now(timezone.utc)
+    changes = plan.item_changes(plan.clean_items(source), existing, now)
+    staged = _staged(context, changes, plan.INCOMING_ITEMS)
+    found = {row["change"]: row["count"] for row in staged.groupBy("change").count().collect()}
+    counts = {name: int(found.get(name, 0)) for name in ("new", "changed", "left")}
+    if any(counts.values()):
+        rows = staged.select(*ITEMS.column_names)
+        delta.merge_on_key(context.spark, rows, ITEMS, context.names)
+    return counts
+
+
+def _upsert_images(context: RunContext, source: DataFrame) -> dict[str, int]:
+    config = context.config
+    images = delta.read(context.spark, IMAGES, context.names)
+    pending = plan.pending_pictures(
+        source,
+        images,
+        refresh=bool(getattr(config.images, "refresh", False)),
+        tasks=config.describe.tasks,
+    )
+    read = plan.read_pictures(pending, plan.fetch_spec(config), THREADS)
+    # A MERGE may read its source more than once; pictures are read once, into a working table.
+    staged = _staged(context, read, plan.INCOMING_IMAGES)
+    rows = staged.groupBy("status", "code").count().collect()
+    everything = staged.unionByName(plan.kept_images(images, source))
+    delta.merge_on_key(context.spark, everything, IMAGES, context.names, delete_missing=True)
+    codes = {str(r["code"]): int(r["count"]) for r in rows if r["status"] != "ok"}
+    good = sum(int(r["count"]) for r in rows if r["status"] == "ok")
+    bad = sum(codes.values())
+    by_code = {f"images_failed_{code}": codes[code] for code in sorted(codes)}
+    return {"images": good + bad, "images_ok": good, "images_failed": bad, **by_code}
+
+
+def _staged(context: RunContext, rows: DataFrame, spec: TableSpec) -> DataFrame:
+    """Write rows to a working table in place of the last run's, and return what was written."""
+    delta.create_table(context.spark, spec, context.names)
+    qualified = context.names.qualified(spec)
+    rows.select(*spec.column_names).writeTo(qualified).overwrite(sf.lit(True))
+    return delta.read(context.spark, spec, context.names)
