@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from vlm4rec_spark.descriptions.client import EndpointSpec
+from vlm4rec_spark.descriptions.engine import EngineFailure, Reply
+from vlm4rec_spark.errors import EngineError
+
+SECRET = "sk-very-secret"
+GOOD = {
+    "choices": [{"message": {"content": "{}"}, "finish_reason": "stop"}],
+    "usage": {
+        "prompt_tokens": 9,
+        "completion_tokens": 2,
+        "prompt_tokens_details": {"cached_tokens": 4},
+    },
+}
+Answer = tuple[int, Any, dict[str, str]]
+
+
+@contextmanager
+def endpoint(*answers: Answer) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Serve the answers one after another, the last one for ever; collect what was asked."""
+    seen: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status, data, headers = answers[min(len(seen), len(answers) - 1)]
+            seen.append(
+                {
+                    "path": self.path,
+                    "key": self.headers.get("Authorization"),
+                    "body": json.loads(body),
+                }
+            )
+            content = data if isinstance(data, bytes) else json.dumps(data).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Keep the test's output clean."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def ask(spec: EndpointSpec) -> Reply | EngineFailure:
+    async def go() -> Reply | EngineFailure:
+        client = spec.open()
+        try:
+            return await client.complete({"messages": []}, "key")
+        finally:
+            await client.aclose()
+
+    return asyncio.run(go())
+
+
+def spec_for(url: str, **changes: Any) -> EndpointSpec:
+    return EndpointSpec((url,), **{"first_wait_s": 0.01, "attempts": 3, **changes})
+
+
+def test_a_reply_carries_its_figures() -> None:
+    with endpoint((200, GOOD, {})) as (url, seen):
+        reply = ask(spec_for(url + "/v1/"))
+    assert isinstance(reply, Reply)
+    assert (reply.text, reply.finish_reason) == ("{}", "stop")
+    assert (reply.tokens_in, reply.tokens_cached, reply.tokens_out) == (9, 4, 2)
+    assert reply.latency_ms > 0
+    assert seen[0]["path"] == "/v1/chat/completions"
+
+
+def test_busy_then_ready_is_a_reply() -> None:
+    busy = (429, {"error": {"message": "slow down"}}, {"Retry-After": "0.05"})
+    with endpoint(busy, (503, b"", {}), (200, GOOD, {})) as (url, seen):
+        assert isinstance(ask(spec_for(url)), Reply)
+    assert len(seen) == 3
+
+
+def test_a_server_that_stays_busy_is_a_failure_with_its_own_words() -> None:
+    with endpoint((500, {"error": {"message": "out of memory"}}, {})) as (url, seen):
+        failure = ask(spec_for(url))
+    assert failure == EngineFailure("request", "http_500", "HTTP 500: out of memory")
+    assert len(seen) == 3
+
+
+def test_a_refusal_is_not_repeated() -> None:
+    with endpoint((400, {"error": {"message": "bad picture"}}, {})) as (url, seen):
+        failure = ask(spec_for(url))
+    assert failure == EngineFailure("request", "http_400", "HTTP 400: bad picture")
+    assert len(seen) == 1
+
+
+def test_the_key_is_sent_and_never_repeated_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLM_TEST_KEY", SECRET)
+    message = {"error": {"message": f"Incorrect API key provided: {SECRET}."}}
+    with endpoint((401, message, {})) as (url, seen):
+        spec = spec_for(url, api_key_env="VLM_TEST_KEY")
+        failure = ask(spec)
+    assert seen[0]["key"] == f"Bearer {SECRET}"
+    assert isinstance(failure, EngineFailure)
+    assert failure.code == "http_401"
+    assert SECRET not in failure.message + repr(spec)
+
+
+def test_a_missing_key_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VLM_TEST_KEY", raising=False)
+    with pytest.raises(EngineError, match="VLM_TEST_KEY"):
+        spec_for("http://127.0.0.1:1", api_key_env="VLM_TEST_KEY").open()
+
+
+def test_nobody_there_is_a_failure() -> None:
+    failure = ask(spec_for("http://127.0.0.1:1", attempts=2))
+    assert isinstance(failure, EngineFailure)
+    assert (failure.stage, failure.code) == ("request", "connect")
+
+
+def test_an_answer_that_is_no_completion_is_a_failure() -> None:
+    with endpoint((200, b"<html>login</html>", {})) as (url, _):
+        failure = ask(spec_for(url, attempts=1))
+    assert isinstance(failure, EngineFailure)
+    assert failure.code == "bad_reply"
+
+
+def test_an_answer_without_text_says_why() -> None:
+    silent = {"choices": [{"message": {"content": None}, "finish_reason": "content_filter"}]}
+    with endpoint((200, silent, {})) as (url, seen):
+        failure = ask(spec_for(url))
+    assert isinstance(failure, EngineFailure)
+    assert (failure.stage, failure.code) == ("generate", "empty")
+    assert "content_filter" in failure.message
+    assert len(seen) == 1
+
+
+def test_requests_take_turns_over_the_endpoints() -> None:
+    async def go(urls: tuple[str, ...]) -> None:
+        client = EndpointSpec(urls).open()
+        for _ in range(4):
+            await client.complete({}, "key")
+        await client.aclose()
+
+    with endpoint((200, GOOD, {})) as (one, seen_one), endpoint((200, GOOD, {})) as (two, seen_two):
+        asyncio.run(go((one, two)))
+    assert (len(seen_one), len(seen_two)) == (2, 2)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vlm4rec_spark.descriptions.window import LoopThread, windowed
+
+
+@given(st.integers(0, 60), st.integers(1, 20), st.integers(0, 3))
+@settings(deadline=None, max_examples=25)
+def test_every_item_comes_out_once_and_the_window_is_never_passed(
+    n: int, limit: int, seed: int
+) -> None:
+    running = most = 0
+
+    async def work(i: int) -> int:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep((i * 7 + seed) % 5 / 5000)
+        running -= 1
+        return i
+
+    with LoopThread() as loop:
+        results = list(windowed(range(n), work, limit, loop))
+    assert sorted(results) == list(range(n))
+    assert most <= limit
+
+
+def test_results_come_in_the_order_in_which_they_end() -> None:
+    async def work(seconds: float) -> float:
+        await asyncio.sleep(seconds)
+        return seconds
+
+    with LoopThread() as loop:
+        assert list(windowed([0.2, 0.01, 0.1], work, 3, loop)) == [0.01, 0.1, 0.2]
+
+
+def test_a_slow_request_does_not_hold_up_the_next_batch() -> None:
+    async def work(i: int) -> int:
+        await asyncio.sleep(0.3 if i % 10 == 9 else 0.01)
+        return i
+
+    batches = [range(10 * b, 10 * b + 10) for b in range(4)]
+    started = time.perf_counter()
+    with LoopThread() as loop:
+        rows = (i for batch in batches for i in batch)
+        assert len(list(windowed(rows, work, 10, loop))) == 40
+    assert time.perf_counter() - started < 0.9  # batch by batch it would be 1.2 s
+
+
+def test_the_input_is_only_touched_by_the_calling_thread() -> None:
+    threads = set()
+
+    def source() -> Iterator[int]:
+        for i in range(20):
+            threads.add(threading.get_ident())
+            yield i
+
+    async def work(i: int) -> int:
+        return i
+
+    with LoopThread() as loop:
+        list(windowed(source(), work, 4, loop))
+    assert threads == {threading.get_ident()}
+
+
+def test_an_exception_in_the_work_ends_the_stream_and_cancels_the_rest() -> None:
+    cancelled = []
+
+    async def work(i: int) -> int:
+        if i == 0:
+            await asyncio.sleep(0.05)
+            raise RuntimeError("the engine is gone")
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            cancelled.append(i)
+            raise
+        return i
+
+    started = time.perf_counter()
+    with LoopThread() as loop, pytest.raises(RuntimeError, match="the engine is gone"):
+        list(windowed(range(5), work, 5, loop))
+    assert sorted(cancelled) == [1, 2, 3, 4]
+    assert time.perf_counter() - started < 5
+
+
+def test_a_reader_that_stops_early_leaves_no_thread_behind() -> None:
+    async def work(i: int) -> int:
+        await asyncio.sleep(0.001)
+        return i
+
+    before = threading.active_count()
+    with LoopThread() as loop:
+        assert next(windowed(range(1000), work, 8, loop)) is not None
+    assert threading.active_count() <= before

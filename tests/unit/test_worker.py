@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from vlm4rec_spark.catalog.fetch import FetchSpec
+from vlm4rec_spark.config import load_config
+from vlm4rec_spark.descriptions.engine import STAGES
+from vlm4rec_spark.descriptions.fake import FAULTS, FakeSpec
+from vlm4rec_spark.descriptions.specs import model_revision, worker_spec
+from vlm4rec_spark.descriptions.worker import WorkerSpec, describe_rows, describing, keyed
+from vlm4rec_spark.tables import DESCRIPTIONS_LOG
+
+CONFIG = load_config(None, ["describe.engine.kind=fake", "describe.attributes=fashion"])
+
+
+def spec_with(engine: FakeSpec, base: Path) -> WorkerSpec:
+    spec = worker_spec(CONFIG, "run")
+    return WorkerSpec(spec.rules, engine, "fake", FetchSpec(base=str(base)), spec.run_id, window=16)
+
+
+def picture(folder: Path, name: str, colour: tuple[int, int, int]) -> dict[str, Any]:
+    out = io.BytesIO()
+    Image.new("RGB", (20, 30), colour).save(out, "PNG")
+    (folder / name).write_bytes(out.getvalue())
+    return {"uri": name, "sha256": hashlib.sha256(out.getvalue()).hexdigest(), "content": None}
+
+
+def pending(key: str, *pictures: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "request_key": key,
+        "category": "Dresses",
+        "title": None,
+        "attempt": 1,
+        "pictures": list(pictures),
+    }
+
+
+def batches(rows: list[dict[str, Any]], size: int) -> list[pa.RecordBatch]:
+    return pa.Table.from_pylist(rows).to_batches(max_chunksize=size)
+
+
+def test_a_task_gives_one_row_for_each_request_over_many_batches(tmp_path: Path) -> None:
+    shown = picture(tmp_path, "a.png", (200, 0, 0))
+    rows = [pending(f"k{i}", shown) for i in range(150)]
+    run = describing(pickle.loads(pickle.dumps(spec_with(FakeSpec(latency_ms=1), tmp_path))))
+    out = list(run(iter(batches(rows, 7))))
+    table = pa.Table.from_batches(out)
+    assert table.schema == DESCRIPTIONS_LOG.arrow_schema()
+    assert sorted(table["request_key"].to_pylist()) == sorted(f"k{i}" for i in range(150))
+    assert set(table["status"].to_pylist()) == {"ok"}
+    first = table.to_pylist()[0]
+    assert dict(first["attributes"])["colour"]["confidence"] is None
+    assert first["description"]
+    assert first["run_id"] == "run"
+
+
+def test_no_request_opens_no_engine(tmp_path: Path) -> None:
+    class Closed:
+        def open(self) -> Any:
+            raise AssertionError("opened")
+
+    spec = spec_with(Closed(), tmp_path)  # type: ignore[arg-type]
+    assert list(describing(spec)(iter([]))) == []
+
+
+def test_each_fault_ends_in_an_error_row_with_its_stage(tmp_path: Path) -> None:
+    shown = picture(tmp_path, "a.png", (0, 0, 200))
+    stages = {}
+    for fault in FAULTS:
+        engine = FakeSpec(fault_rate=1.0, faults=(fault,))
+        (row,) = describe_rows(spec_with(engine, tmp_path), [pending("k", shown)])
+        assert row["status"] == "error"
+        assert row["error_code"]
+        assert row["error_message"]
+        stages[fault] = row["stage"]
+        if fault in {"truncate", "babble", "wrong_value"}:
+            assert row["raw_text"]
+    assert stages == {
+        "refuse": "request",
+        "busy": "request",
+        "truncate": "truncated",
+        "babble": "parse",
+        "wrong_value": "validate",
+        "silence": "generate",
+    }
+
+
+def test_bad_pictures_become_rows_of_stage_fetch_or_decode(tmp_path: Path) -> None:
+    good = picture(tmp_path, "good.png", (1, 2, 3))
+    changed = {**good, "sha256": "0" * 64}
+    broken_bytes = (tmp_path / "good.png").read_bytes()[:50]
+    broken = {
+        "uri": None,
+        "sha256": hashlib.sha256(broken_bytes).hexdigest(),
+        "content": broken_bytes,
+    }
+    rows = [
+        pending("good", good),
+        pending("missing", {**good, "uri": "none.png"}),
+        pending("changed", changed),
+        pending("broken", broken),
+        pending("outside", {**good, "uri": "../../etc/passwd"}),
+    ]
+    found = {r["request_key"]: r for r in describe_rows(spec_with(FakeSpec(), tmp_path), rows)}
+    assert {k: r.get("stage") for k, r in found.items()} == {
+        "good": None,
+        "missing": "fetch",
+        "changed": "fetch",
+        "broken": "decode",
+        "outside": "fetch",
+    }
+    assert all(r["stage"] in STAGES for r in found.values() if r["status"] == "error")
+
+
+def test_fake_answers_depend_on_the_request_only(tmp_path: Path) -> None:
+    shown = picture(tmp_path, "a.png", (0, 9, 0))
+    rows = [pending(f"k{i}", shown) for i in range(60)]
+    engine = FakeSpec(seed=3, fault_rate=0.3)
+    keep = ("request_key", "status", "stage", "description", "raw_text")
+
+    def outcome(order: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+        found = describe_rows(spec_with(engine, tmp_path), order)
+        return sorted((tuple(r.get(c) for c in keep) for r in found), key=repr)
+
+    assert outcome(rows) == outcome(rows[::-1])
+    assert Counter(r[1] for r in outcome(rows))["error"] in range(8, 30)
+
+
+def test_request_keys_are_made_by_batch_and_null_without_pictures() -> None:
+    rows = pa.RecordBatch.from_pylist(
+        [
+            {"item_id": "1", "category": "Hats", "title": "x", "hashes": ["a"]},
+            {"item_id": "2", "category": None, "title": None, "hashes": None},
+            {"item_id": "3", "category": None, "title": None, "hashes": ["a"]},
+        ]
+    )
+    (out,) = keyed(worker_spec(CONFIG, "run").rules)(iter([rows]))
+    keys = out.to_pydict()["request_key"]
+    assert keys[1] is None
+    assert keys[0]
+    assert keys[2]
+    assert keys[0] != keys[2]
+
+
+def test_a_model_trained_again_in_its_folder_is_another_model(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"one")
+    one = model_revision(str(tmp_path), None)
+    assert one == model_revision(str(tmp_path), None)
+    (tmp_path / "weights").write_bytes(b"two")
+    assert model_revision(str(tmp_path), None) != one
+    assert model_revision(str(tmp_path), "mine") == "mine"
+    assert model_revision("some/model", None) == ""
+
+
+@pytest.mark.parametrize("kind", ["local", "fake"])
+def test_the_specification_for_workers_pickles(kind: str) -> None:
+    spec = worker_spec(load_config(None, [f"describe.engine.kind={kind}"]), "run")
+    assert pickle.loads(pickle.dumps(spec)) == spec

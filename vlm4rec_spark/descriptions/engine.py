@@ -1,0 +1,62 @@
+"""What every engine is: a request body in, a reply or a failure out, never an exception."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+FETCH, DECODE, REQUEST, GENERATE = "fetch", "decode", "request", "generate"
+TRUNCATED, PARSE, VALIDATE = "truncated", "parse", "validate"
+STAGES = (FETCH, DECODE, REQUEST, GENERATE, TRUNCATED, PARSE, VALIDATE)
+"""The stages an error row can name, in the order a request passes them."""
+
+SETTLED_STAGES = (DECODE, TRUNCATED, PARSE, VALIDATE)
+"""Errors of these stages come from the input alone: the same request would fail again."""
+
+SETTLED_CODES = ("http_400", "http_413", "http_415", "http_422")
+"""Refusals that name the request itself as wrong; asking again gives the same refusal."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model wrote, with the figures the server gave."""
+
+    text: str
+    finish_reason: str
+    tokens_in: int
+    tokens_cached: int
+    tokens_out: int
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class EngineFailure:
+    """Why there is no reply; the message never holds a key or a URL's query."""
+
+    stage: str
+    code: str
+    message: str
+
+
+class Engine(Protocol):
+    """An opened engine; it belongs to one event loop."""
+
+    async def complete(self, body: dict[str, Any], key: str) -> Reply | EngineFailure:
+        """Answer one chat request; `key` is its request key (seeds, retry jitter)."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give connections back."""
+        ...
+
+
+class EngineSpec(Protocol):
+    """A small frozen description of an engine that pickles; opened on the worker."""
+
+    def open(self) -> Engine:
+        """Start or find what serves the model, and return a way to talk to it.
+
+        Raises:
+            EngineError: the engine cannot be started, or the configuration lacks something.
+        """
+        ...

@@ -1,0 +1,180 @@
+"""The local vLLM server of a node: found or started by whoever needs it first, shared by all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlm4rec_spark.descriptions import lifeline
+from vlm4rec_spark.errors import EngineError, MissingExtraError
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.descriptions.local import LocalSpec
+
+logger = logging.getLogger(__name__)
+
+LOG_LINES = 15
+POLL_S = 0.5
+LONGEST_SOCKET_PATH = 100
+"""Unix sockets allow about 107 bytes."""
+
+
+class LocalServer:
+    """The files of one server, and what can be done with them."""
+
+    def __init__(self, spec: LocalSpec) -> None:
+        """Make the folder, readable by this user only."""
+        self._spec = spec
+        self._folder = spec.folder
+        self._folder.parent.mkdir(mode=0o700, exist_ok=True)
+        if self._folder.parent.stat().st_uid != os.getuid():
+            raise EngineError(f"{self._folder.parent} belongs to another user; set TMPDIR.")
+        (self._folder / "owners").mkdir(parents=True, exist_ok=True)
+        self.socket = self._folder / "socket"
+        if len(str(self.socket)) > LONGEST_SOCKET_PATH:
+            raise EngineError(
+                f"The temp folder's name is too long for a unix socket ({self.socket}); "
+                "set TMPDIR to a shorter one."
+            )
+
+    def touch(self) -> None:
+        """Renew the lease."""
+        (self._folder / "lease").touch()
+
+    def ensure(self) -> None:
+        """Return when the server answers; start it where it does not run.
+
+        Raises:
+            EngineError: it did not start in time, or it ended while starting.
+            MissingExtraError: vLLM is not installed.
+        """
+        self._own()
+        self.touch()
+        if self.is_healthy():
+            return
+        deadline = time.monotonic() + self._spec.start_timeout_s
+        with self._locked(deadline):
+            started = False
+            while not self.is_healthy():
+                if not self._has_lifeline():
+                    if started:
+                        raise EngineError(self._report("ended while it started"))
+                    self._start()
+                    started = True
+                if time.monotonic() > deadline:
+                    self.stop()
+                    seconds = f"{self._spec.start_timeout_s:.0f} s"
+                    raise EngineError(self._report(f"did not answer within {seconds}"))
+                self.touch()
+                time.sleep(POLL_S)
+
+    def is_healthy(self) -> bool:
+        """Ask the server whether it is ready."""
+        import httpx
+
+        if not self.socket.exists():
+            return False
+        transport = httpx.HTTPTransport(uds=str(self.socket))
+        try:
+            with httpx.Client(transport=transport, timeout=10) as http:
+                return http.get("http://local/health").status_code == httpx.codes.OK
+        except (httpx.HTTPError, OSError):
+            return False
+
+    def stop(self) -> None:
+        """Withdraw the lease; the lifeline ends the server with all its processes."""
+        (self._folder / "lease").unlink(missing_ok=True)
+
+    def _own(self) -> None:
+        pid = owner_pid()
+        (self._folder / "owners" / f"{pid}-{lifeline.start_time(pid)}").touch()
+
+    @contextlib.contextmanager
+    def _locked(self, deadline: float) -> Iterator[None]:
+        with (self._folder / "lock").open("w") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise EngineError(self._report("is started by a task that hangs")) from None
+                    time.sleep(POLL_S)
+            yield
+
+    def _has_lifeline(self) -> bool:
+        with (self._folder / "alive").open("a") as alive:
+            try:
+                fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def _start(self) -> None:
+        if importlib.util.find_spec("vllm") is None:
+            raise MissingExtraError("vllm", "vlm" if has_gpu_driver() else "vlm-cpu")
+        self.socket.unlink(missing_ok=True)
+        lifeline_file = str(Path(lifeline.__file__))
+        logger.info("Starting the model server for %s; log: %s", self._spec.model, self.log)
+        with self.log.open("wb") as log:
+            process = subprocess.Popen(  # noqa: S603 - the command is ours
+                [
+                    *(sys.executable, "-I", lifeline_file, str(self._folder)),
+                    *(str(self._spec.lease_s), *self._spec.command(self.socket)),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self._spec.environment()},
+                cwd=self._folder,
+                start_new_session=True,
+            )
+        while process.poll() is None and not self._has_lifeline():
+            time.sleep(0.05)
+        # Reaped here, so that a dead lifeline is no zombie for as long as this worker lives.
+        threading.Thread(target=process.wait, daemon=True).start()
+
+    @property
+    def log(self) -> Path:
+        """What the server printed since its last start."""
+        return self._folder / "log"
+
+    def _report(self, what: str) -> str:
+        try:
+            lines = self.log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]
+        except OSError:
+            lines = []
+        return (
+            f"The local vLLM server for '{self._spec.model}' {what}. Its log is {self.log}; "
+            "the last lines:\n" + "\n".join(lines)
+        )
+
+
+def owner_pid() -> int:
+    """Return the process that stands for the application: the nearest JVM above, or this one."""
+    pid = os.getpid()
+    while pid > 1:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text("utf-8")
+        except OSError:
+            break
+        name, _, rest = stat.partition("(")[2].rpartition(")")
+        if name == "java":
+            return pid
+        pid = int(rest.split()[1])
+    return os.getpid()
+
+
+def has_gpu_driver() -> bool:
+    """Tell whether this machine has an NVIDIA GPU that can be used; loads nothing."""
+    return Path("/dev/nvidiactl").exists()

@@ -1,0 +1,103 @@
+"""A bounded window of work in flight over an input that arrives in pieces.
+
+A synchronous call per Arrow batch leaves an engine idle while the last request of a batch ends.
+Here the next input is pulled as soon as one result is out, across the borders of batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class LoopThread:
+    """An asyncio event loop in a thread of its own, with a few threads for blocking work."""
+
+    def __init__(self, threads: int = 8) -> None:
+        """Prepare the loop; `threads` bounds what `asyncio.to_thread` runs at once."""
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(threads, "vlm4rec-prepare"))
+        # A daemon: a Python worker that is told to go must not wait for a slow server.
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="vlm4rec-loop", daemon=True
+        )
+
+    def __enter__(self) -> Self:
+        """Start the thread."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Cancel what still runs and end the thread."""
+        with contextlib.suppress(TimeoutError):
+            self.submit(_cancel_others()).result(timeout=10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=10)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    def submit(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
+        """Start a coroutine on the loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+async def _cancel_others() -> None:
+    others = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+def windowed(
+    items: Iterable[Item],
+    work: Callable[[Item], Coroutine[Any, Any, Result]],
+    limit: int,
+    loop: LoopThread,
+) -> Iterator[Result]:
+    """Yield the results of `work` in the order in which they end.
+
+    At most `limit` items are taken and not yet yielded. `items` is only touched by the calling
+    thread, as Spark requires of its input iterators.
+
+    Raises:
+        Exception: what `work` raised, after cancelling the rest.
+    """
+    done: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
+    running: set[Future[Result]] = set()
+    source = iter(items)
+    has_more = True
+    try:
+        while has_more or running:
+            while has_more and len(running) < limit:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    has_more = False
+                    break
+                future = loop.submit(work(item))
+                running.add(future)
+                future.add_done_callback(done.put)
+            if running:
+                finished = done.get()
+                running.discard(finished)
+                yield finished.result()
+    finally:
+        for future in running:
+            future.cancel()
