@@ -82,19 +82,26 @@ def create_table(spark: SparkSession, spec: TableSpec, names: TableNames) -> Non
     Raises:
         SchemaError: the stored table lacks a column.
     """
+    _prepare(spark, spec, names)
+
+
+def _prepare(spark: SparkSession, spec: TableSpec, names: TableNames) -> bool:
+    """Make the table ready for writing and tell whether it holds any file."""
     qualified = names.qualified(spec)
     if not table_exists(spark, spec, names):
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS {names.qualified_schema}")
         path = names.path(spec)
-        spark.sql(spec.create_statement(qualified, str(path) if path else None))
+        folder = str(path) if path else None
+        with_checks = names.catalog is None
+        spark.sql(spec.create_statement(qualified, folder, with_checks=with_checks))
     _check_columns(spark.table(qualified), spec, f"The table {qualified}")
+    detail = spark.sql(f"DESCRIBE DETAIL {qualified}").select("properties", "numFiles").collect()[0]
     # A run that died between CREATE and ALTER left a table without its constraints.
-    details = spark.sql(f"DESCRIBE DETAIL {qualified}").select("properties").collect()
-    present = details[0]["properties"]
     statements = spec.constraint_statements(qualified)
     for (name, _), statement in zip(spec.constraints, statements, strict=True):
-        if f"delta.constraints.{name}" not in present:
+        if f"delta.constraints.{name}" not in detail["properties"]:
             spark.sql(statement)
+    return bool(detail["numFiles"])
 
 
 def read(spark: SparkSession, spec: TableSpec, names: TableNames) -> DataFrame:
@@ -145,12 +152,16 @@ def merge_on_key(
     Returns:
         What was written; nothing is committed when nothing differs.
     """
-    create_table(spark, spec, names)
+    filled = _prepare(spark, spec, names)
     qualified = names.qualified(spec)
-    before = _last_version(spark, qualified)
     view = f"merge_{uuid.uuid4().hex}"
     _cast(df, spec).createOrReplaceTempView(view)
     try:
+        # Delta commits, and copies files, even for a MERGE that changes no row.
+        question = difference_query(spec, qualified, view, delete_missing=delete_missing)
+        if filled and not spark.sql(question).collect():
+            return MergeCounts()
+        before = _last_version(spark, qualified)
         spark.sql(merge_statement(spec, qualified, view, delete_missing=delete_missing))
     finally:
         spark.catalog.dropTempView(view)
@@ -163,18 +174,37 @@ def merge_statement(
     spec: TableSpec, qualified: str, source: str, *, delete_missing: bool = False
 ) -> str:
     """Return the MERGE that updates only the rows that differ."""
-    on = " AND ".join(f"t.`{name}` = s.`{name}`" for name in spec.key)
+    update = f"WHEN MATCHED AND NOT ({_same(spec)}) THEN UPDATE SET *\n"
+    delete = "WHEN NOT MATCHED BY SOURCE THEN DELETE" if delete_missing else ""
+    return (
+        f"MERGE INTO {qualified} t USING {source} s ON {_on(spec)}\n{update}"
+        f"WHEN NOT MATCHED THEN INSERT *\n{delete}"
+    )
+
+
+def difference_query(
+    spec: TableSpec, qualified: str, source: str, *, delete_missing: bool = False
+) -> str:
+    """Return the query that yields one row when the merge would write anything, else none."""
+    key = spec.key[0]
+    join = "FULL OUTER" if delete_missing else "LEFT"
+    return (
+        f"SELECT 1 FROM {source} s {join} JOIN {qualified} t ON {_on(spec)} "
+        f"WHERE s.`{key}` IS NULL OR t.`{key}` IS NULL OR NOT ({_same(spec)}) LIMIT 1"
+    )
+
+
+def _on(spec: TableSpec) -> str:
+    return " AND ".join(f"t.`{name}` = s.`{name}`" for name in spec.key)
+
+
+def _same(spec: TableSpec) -> str:
     compared = [c for c in spec.columns if c.name not in VOLATILE and c.name not in spec.key]
-    same = " AND ".join(
+    pairs = (
         f"{_comparable('t', c.name, c.type)} <=> {_comparable('s', c.name, c.type)}"
         for c in compared
     )
-    update = f"WHEN MATCHED AND NOT ({same}) THEN UPDATE SET *\n" if compared else ""
-    delete = "WHEN NOT MATCHED BY SOURCE THEN DELETE" if delete_missing else ""
-    return (
-        f"MERGE INTO {qualified} t USING {source} s ON {on}\n{update}"
-        f"WHEN NOT MATCHED THEN INSERT *\n{delete}"
-    )
+    return " AND ".join(pairs) or "TRUE"
 
 
 def _comparable(side: str, name: str, kind: pa.DataType) -> str:

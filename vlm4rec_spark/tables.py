@@ -82,20 +82,33 @@ class TableSpec:
         by_name = {c.name: f"`{c.name}` {sql_type(c.type)}" for c in self.columns}
         return ", ".join(by_name[name] for name in names or self.column_names)
 
-    def create_statement(self, qualified: str, location: str | None = None) -> str:
-        """Return CREATE TABLE IF NOT EXISTS with comments, clustering and the change feed."""
+    def create_statement(
+        self, qualified: str, location: str | None = None, *, with_checks: bool = False
+    ) -> str:
+        """Return CREATE TABLE IF NOT EXISTS with comments, clustering and the change feed.
+
+        Args:
+            qualified: quoted name.
+            location: folder of the files; None leaves it to the metastore.
+            with_checks: put the constraints into the table properties, one commit for all. Open
+                source Delta takes them; elsewhere `constraint_statements` is the documented way.
+        """
         lines = [
             f"  `{c.name}` {sql_type(c.type)}{'' if c.nullable else ' NOT NULL'}"
             f" COMMENT {_quoted(c.comment)}"
             for c in self.columns
         ]
+        properties = {"delta.enableChangeDataFeed": "true"}
+        if with_checks:
+            properties |= {f"delta.constraints.{n}": check for n, check in self.constraints}
+        listed = ", ".join(f"{_quoted(k)} = {_quoted(v)}" for k, v in properties.items())
         parts = [
             f"CREATE TABLE IF NOT EXISTS {qualified} (\n" + ",\n".join(lines) + "\n)",
             "USING DELTA",
             f"CLUSTER BY ({', '.join(self.cluster_by)})",
             f"LOCATION {_quoted(location)}" if location else "",
             f"COMMENT {_quoted(self.comment)}",
-            "TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true')",
+            f"TBLPROPERTIES ({listed})",
         ]
         return "\n".join(part for part in parts if part)
 
