@@ -12,6 +12,7 @@ from pyspark.sql import functions as sf
 from vlm4rec_spark import delta
 from vlm4rec_spark.catalog import plan
 from vlm4rec_spark.catalog.sources import count_ids, explode_pictures, read_items, unique
+from vlm4rec_spark.errors import SourceError
 from vlm4rec_spark.runs import RunContext, RunReport
 from vlm4rec_spark.tables import IMAGES, ITEMS, TableSpec
 
@@ -33,15 +34,18 @@ def run(context: RunContext) -> RunReport:
             code, images_failed_CODE.
 
     Raises:
-        SourceError: the source cannot be read or lacks a mapped column.
+        SourceError: the source cannot be read, is empty, or lacks a mapped column.
     """
     started = time.monotonic()
     source = read_items(context.spark, context.config)
-    counts = {"rows": 0, "null_ids": 0, "duplicate_ids": 0}
-    ids = count_ids(source)
-    counts.update(rows=ids["n_rows"], null_ids=ids["null_ids"])
-    counts["duplicate_ids"] = ids["duplicate_ids"]
+    counts = count_ids(source)
     counts["items"] = counts["rows"] - counts["null_ids"] - counts["duplicate_ids"]
+    if not counts["items"]:
+        # Taken at its word, an empty export would take the whole shop out of the lists.
+        raise SourceError(
+            f"sources.items has no usable row ({counts['rows']} rows, {counts['null_ids']} without "
+            "item id); nothing was changed. Check the source's table or path."
+        )
     for name in ("null_ids", "duplicate_ids"):
         if counts[name]:
             logger.warning("%d rows of the catalogue are left out: %s", counts[name], name)
