@@ -45,7 +45,7 @@ def pending(key: str, *pictures: dict[str, Any]) -> dict[str, Any]:
 
 
 def batches(rows: list[dict[str, Any]], size: int) -> list[pa.RecordBatch]:
-    return pa.Table.from_pylist(rows).to_batches(max_chunksize=size)
+    return list(pa.Table.from_pylist(rows).to_batches(max_chunksize=size))
 
 
 def test_a_task_gives_one_row_for_each_request_over_many_batches(tmp_path: Path) -> None:

@@ -1,0 +1,155 @@
+"""The describe stage on Spark and Delta, with the fake engine."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from vlm4rec_spark import delta
+from vlm4rec_spark.config import load_config
+from vlm4rec_spark.descriptions.job import run
+from vlm4rec_spark.errors import FailureRateError
+from vlm4rec_spark.runs import RunContext
+from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, IMAGES, ITEMS
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from vlm4rec_spark.delta import TableNames
+
+pytestmark = [pytest.mark.spark, pytest.mark.delta]
+
+
+class Shop:
+    """A few items with one picture each, as the catalogue stage leaves them."""
+
+    def __init__(self, spark: SparkSession, names: TableNames, folder: Path) -> None:
+        self.spark, self.names, self.folder = spark, names, folder
+        self.runs = 0
+
+    def show(self, **seeds: int | None) -> None:
+        """Set the picture of each item by a seed; None is an item without a picture."""
+        items = [{"item_id": i, "title": f"item {i}", "available": True} for i in seeds]
+        images = [self._image(i, seed) for i, seed in seeds.items() if seed is not None]
+        delta.create_table(self.spark, ITEMS, self.names)
+        known = {
+            row["item_id"]: row["request_key"]
+            for row in delta.read(self.spark, ITEMS, self.names).collect()
+        }
+        for item in items:
+            item["request_key"] = known.get(str(item["item_id"]))
+        for spec, rows in ((ITEMS, items), (IMAGES, images)):
+            table = pa.Table.from_pylist(rows, schema=spec.arrow_schema())
+            delta.merge_on_key(self.spark, self.spark.createDataFrame(table), spec, self.names)
+
+    def _image(self, item_id: str, seed: int) -> dict[str, Any]:
+        path = self.folder / f"{item_id}-{seed}.png"
+        pixels = np.random.default_rng(seed).integers(0, 255, (12, 12, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        where = {"item_id": item_id, "position": 0, "uri": str(path)}
+        return where | {"sha256": sha256, "width": 12, "height": 12, "status": "ok"}
+
+    def describe(self, *settings: str) -> dict[str, int]:
+        """Run the stage and return its counts."""
+        return dict(run(self.context(*settings)).counts)
+
+    def context(self, *settings: str) -> RunContext:
+        self.runs += 1
+        given = ["describe.engine.kind=fake", "describe.attributes=fashion", *settings]
+        return RunContext(self.spark, load_config(None, given), self.names, f"run-{self.runs}")
+
+    def rows(self) -> dict[str, Any]:
+        """Return item -> row of its description in force."""
+        items = delta.read(self.spark, ITEMS, self.names).select("item_id", "request_key")
+        found = delta.read(self.spark, DESCRIPTIONS, self.names)
+        joined = items.join(found, "request_key").collect()
+        return {row["item_id"]: row for row in joined}
+
+    def versions(self) -> list[int]:
+        """Return the version of each table: it grows with each commit."""
+        tables = (ITEMS, DESCRIPTIONS_LOG, DESCRIPTIONS)
+        names = [self.names.qualified(table) for table in tables]
+        return [
+            self.spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").collect()[0]["version"]
+            for name in names
+        ]
+
+
+@pytest.fixture
+def shop(spark: SparkSession, names: TableNames, tmp_path: Path) -> Shop:
+    return Shop(spark, names, tmp_path)
+
+
+def test_only_new_and_changed_pictures_are_asked_about(shop: Shop) -> None:
+    shop.show(a=1, b=2, c=2, d=None)
+    counts = shop.describe("describe.slices=2")
+    assert counts["wanted"] == counts["requests"] == counts["described"] == 2
+    assert counts["items_without_picture"] == 1
+    first = shop.rows()
+    assert sorted(first) == ["a", "b", "c"]
+    assert first["b"]["request_key"] == first["c"]["request_key"]
+    assert first["a"]["attributes"]["colour"]["value"] != ""
+
+    before = shop.versions()
+    counts = shop.describe()
+    assert (counts["wanted"], counts["reused"], counts["requests"]) == (2, 2, 0)
+    assert shop.versions() == before
+
+    shop.show(a=3, b=2, c=2, d=None)
+    counts = shop.describe()
+    assert (counts["wanted"], counts["reused"], counts["requests"]) == (2, 1, 1)
+    second = shop.rows()
+    assert second["a"]["request_key"] != first["a"]["request_key"]
+    assert second["b"] == first["b"]
+
+    counts = shop.describe("describe.engine.max_tokens=99")
+    assert (counts["reused"], counts["requests"]) == (0, 2)
+
+
+def test_one_bad_picture_is_a_row_and_is_tried_again(shop: Shop) -> None:
+    shop.show(a=1, b=2)
+    (shop.folder / "b-2.png").rename(shop.folder / "away")
+    counts = shop.describe()
+    assert (counts["described"], counts["failed"], counts["requests"]) == (1, 1, 1)
+    row = shop.rows()["b"]
+    assert (row["status"], row["stage"], row["error_code"]) == ("error", "fetch", "missing")
+
+    (shop.folder / "away").rename(shop.folder / "b-2.png")
+    counts = shop.describe()
+    assert (counts["reused"], counts["described"]) == (1, 1)
+    assert shop.rows()["b"]["status"] == "ok"
+    log = delta.read(shop.spark, DESCRIPTIONS_LOG, shop.names)
+    attempts = sorted((r["attempt"], r["status"]) for r in log.collect())
+    assert attempts == [(1, "error"), (1, "ok"), (2, "ok")]
+
+
+def test_too_many_failures_fail_the_run_after_the_commit(shop: Shop) -> None:
+    shop.show(**{f"i{n}": n for n in range(8)})
+    settings = (
+        "describe.engine.fault_rate=0.6",
+        "describe.min_rows_for_failure_rate=1",
+        "describe.engine.seed=5",
+    )
+    with pytest.raises(FailureRateError, match="for example"):
+        shop.describe(*settings)
+    statuses = {row["status"] for row in shop.rows().values()}
+    assert statuses == {"ok", "error"}
+
+
+def test_what_a_dead_run_landed_is_merged_and_not_asked_again(shop: Shop) -> None:
+    shop.show(a=1, b=2)
+    context = shop.context()
+    run(context)
+    # As after a crash between the append and the merge.
+    shop.spark.sql(f"DELETE FROM {shop.names.qualified(DESCRIPTIONS)}")
+    again = run(replace(context, run_id="another"))
+    assert (again.counts["reused"], again.counts["requests"]) == (2, 0)
+    assert {row["status"] for row in shop.rows().values()} == {"ok"}
