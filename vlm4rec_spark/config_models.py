@@ -31,7 +31,11 @@ class Model(BaseModel):
     """Frozen, and a key that does not exist is an error."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        populate_by_name=True,
+        coerce_numbers_to_str=True,  # `--set run.run_id=17` is a name, whatever YAML thinks
     )
 
 

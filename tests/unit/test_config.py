@@ -29,11 +29,13 @@ def test_base_yml_names_every_key_with_the_default_of_the_models() -> None:
 def test_overlay_and_overrides_come_in_this_order(tmp_path: Path) -> None:
     overlay = tmp_path / "shop.yml"
     overlay.write_text("topk: {k: 5}\nimages: {max_bytes: 2MB}\nprofiles: {events: {sip: 2}}\n")
-    config = load_config(overlay, ["topk.k=7", "profiles.events.sniff=1", "tables.schema=recs"])
+    config = load_config(
+        overlay, ["topk.k=7", "profiles.events.sniff=1", "tables.schema=recs", "run.run_id=17"]
+    )
     assert (config.topk.k, config.topk.similar_k) == (7, 20)
     assert config.images.max_bytes == 2_000_000
     assert config.profiles.events == {"sip": 2.0, "sniff": 1.0}
-    assert config.tables.schema_name == "recs"
+    assert (config.tables.schema_name, config.run.run_id) == ("recs", "17")
 
 
 def test_all_mistakes_come_in_one_error_with_near_names() -> None:

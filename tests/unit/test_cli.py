@@ -1,0 +1,47 @@
+"""The command line: exit codes, and what it prints without starting Spark."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from vlm4rec_spark.cli import main
+from vlm4rec_spark.pipeline import combine
+from vlm4rec_spark.runs import RunReport
+
+
+def test_ddl_prints_every_table_without_spark(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ddl", "--set", "tables.catalog=main"]) == 0
+    text = capsys.readouterr().out
+    assert "CREATE TABLE IF NOT EXISTS `main`.`vlm4rec`.`recommendations`" in text
+    assert "ADD CONSTRAINT rank_from_one" in text
+
+
+def test_a_wrong_setting_ends_with_2_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["catalog", "--set", "topkk.k=3"]) == 2
+    assert "did you mean 'topk'?" in capsys.readouterr().err
+
+
+def test_a_missing_command_ends_with_2() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([])
+    assert caught.value.code == 2
+
+
+def test_importing_the_command_line_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, vlm4rec_spark.cli, vlm4rec_spark.pipeline, vlm4rec_spark.doctor; "
+        "heavy = {'pyspark', 'torch', 'vllm', 'transformers', 'scann'} & set(sys.modules); "
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_stages_keep_their_figures_apart_and_the_longest_names_the_bottleneck() -> None:
+    first = RunReport("a", {"rows": 1}, {"rate": 0.5}, 1.0, "disk")
+    second = RunReport("b", {"rows": 2}, {}, 3.0, "model")
+    both = combine("job", [first, second])
+    assert both.counts == {"a.rows": 1, "b.rows": 2}
+    assert (both.seconds, both.bottleneck) == (4.0, "b: model")

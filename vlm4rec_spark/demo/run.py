@@ -1,0 +1,121 @@
+"""`vlm4rec demo`: both jobs on the synthetic shop, and a summary of what came out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlm4rec_spark import delta
+from vlm4rec_spark.config import load_config
+from vlm4rec_spark.pipeline import Pipeline
+from vlm4rec_spark.session import build_session
+from vlm4rec_spark.tables import ALL_TABLES, DESCRIPTIONS, ITEMS, RECOMMENDATIONS
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.runs import RunContext, RunReport
+
+logger = logging.getLogger(__name__)
+
+FOLDER = Path("build/demo")
+LISTS_SHOWN = 3
+ITEMS_SHOWN = 4
+
+
+def run(conf: str = "demo", overrides: Sequence[str] = ()) -> str:
+    """Write the shop where it is missing, run both jobs, and tell what came out.
+
+    Args:
+        conf: configuration, `demo` for the one shipped.
+        overrides: settings as `a.b=c`.
+
+    Returns:
+        The summary in words; the same figures are in build/demo/summary.json.
+
+    Raises:
+        Vlm4RecError: a job failed.
+    """
+    started = time.monotonic()
+    config = load_config(conf, overrides)
+    shop = FOLDER / "shop"
+    if not (shop / "interactions.parquet").exists():
+        logger.info("the synthetic shop is drawn into %s", shop)
+        import_module("vlm4rec_spark.demo.world").write_world(str(shop))
+    spark = build_session("vlm4rec-demo", warehouse=str(FOLDER / "warehouse"))
+    pipeline = Pipeline(spark, config)
+    catalog, recommend = pipeline.catalog(), pipeline.recommend()
+    summary = summarise(pipeline.context, catalog, recommend)
+    summary["seconds"] = round(time.monotonic() - started, 1)
+    (FOLDER / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+    return "\n".join([*_told(summary), *_lists(pipeline.context)])
+
+
+def summarise(context: RunContext, catalog: RunReport, recommend: RunReport) -> dict[str, Any]:
+    """Return the figures of both jobs; items and users are counted in the tables."""
+    spark, names, config = context.spark, context.names, context.config
+    items = delta.read(spark, ITEMS, names)
+    described = delta.read(spark, DESCRIPTIONS, names).where("status = 'ok'").select("request_key")
+    lists = delta.read(spark, RECOMMENDATIONS, names).groupBy("user_id").count()
+    n_items = items.count()
+    n_described = items.join(described, "request_key", "left_semi").count()
+    return {
+        "items": n_items,
+        "described": n_described,
+        "failed": n_items - n_described,
+        "vlm_requests": int(_figure(catalog, "requests")),
+        "pictures_per_s": round(_figure(catalog, "pictures_per_s"), 2),
+        "users": lists.count(),
+        "users_with_full_lists": lists.where(f"count >= {config.topk.k}").count(),
+        "audited_recall": _figure(recommend, "audited_recall"),
+        "seconds": 0.0,
+        "tables": {
+            spec.name: str(names.path(spec) or names.qualified(spec)) for spec in ALL_TABLES
+        },
+    }
+
+
+def _figure(report: RunReport, name: str) -> float:
+    """Return a count or figure by its name, whichever stage of the job it belongs to."""
+    every = {**report.counts, **report.figures}
+    found = [value for key, value in every.items() if key.rpartition(".")[2] == name]
+    if not found:
+        raise KeyError(f"{report.stage} reports no '{name}'; it has {', '.join(sorted(every))}")
+    return float(found[0])
+
+
+def _told(summary: dict[str, Any]) -> list[str]:
+    place = Path(summary["tables"]["items"]).parent
+    return [
+        "",
+        "The demo shop is synthetic: it shows that the jobs work, not that words beat titles.",
+        f"  items       {summary['items']}, described {summary['described']}, "
+        f"without a description {summary['failed']} (broken or missing pictures among them)",
+        f"  model       {summary['vlm_requests']} requests, {summary['pictures_per_s']} pictures/s",
+        f"  lists       {summary['users']} users, {summary['users_with_full_lists']} of them full, "
+        f"audited recall {summary['audited_recall']:.3f}",
+        f"  time        {summary['seconds']} s",
+        f"  tables      {place}",
+        f"  figures     {FOLDER / 'summary.json'}",
+    ]
+
+
+def _lists(context: RunContext) -> list[str]:
+    """Return three lists in words, with the reason of each item."""
+    spark, names = context.spark, context.names
+    lists = delta.read(spark, RECOMMENDATIONS, names).where("arm = 'profile'")
+    users = lists.select("user_id").distinct().orderBy("user_id").limit(LISTS_SHOWN)
+    titles = delta.read(spark, ITEMS, names).select("item_id", "title")
+    rows = (
+        lists.where(f"rank <= {ITEMS_SHOWN}").join(users, "user_id").join(titles, "item_id", "left")
+        .orderBy("user_id", "rank").collect()
+    )  # fmt: skip
+    lines: list[str] = []
+    for row in rows:
+        if row["rank"] == 1:
+            lines += ["", f"For user {row['user_id']}:"]
+        lines.append(f"  {row['rank']}. {row['title'] or row['item_id']}: {row['reason']}")
+    return lines

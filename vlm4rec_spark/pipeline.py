@@ -1,0 +1,96 @@
+"""The three calls that the command line, the job files and the notebooks are thin over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from vlm4rec_spark.delta import TableNames
+from vlm4rec_spark.runs import RunContext, RunReport, new_run_id, record
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from vlm4rec_spark.config import Config
+
+logger = logging.getLogger(__name__)
+
+CATALOG_STAGES = ("catalog", "descriptions", "embeddings")
+RECOMMEND_STAGES = ("profiles", "topk")
+
+
+def table_names(spark: SparkSession, config: Config) -> TableNames:
+    """Return where the tables live.
+
+    Without a metastore the session forgets names when it ends: the tables then go into folders
+    under `tables.location`, or under Spark's warehouse folder where that is null.
+    """
+    tables = config.tables
+    location = tables.location
+    if location is None and tables.catalog is None:
+        kind = spark.conf.get("spark.sql.catalogImplementation", "hive")
+        warehouse = spark.conf.get("spark.sql.warehouse.dir", None)
+        if kind == "in-memory" and warehouse:
+            location = warehouse.removeprefix("file://").removeprefix("file:")
+    if location is not None and "://" not in location:
+        location = str(Path(location).absolute())
+    return TableNames(tables.catalog, tables.schema_name, location)
+
+
+class Pipeline:
+    """The jobs over one session and one configuration."""
+
+    def __init__(self, spark: SparkSession, config: Config) -> None:
+        self.context = RunContext(
+            spark, config, table_names(spark, config), config.run.run_id or new_run_id()
+        )
+
+    def catalog(self) -> RunReport:
+        """Ingest, describe and embed what is new or changed.
+
+        Returns:
+            Counts and figures of all stages as `stage.name`.
+
+        Raises:
+            Vlm4RecError: what was seen, what was expected, what to do.
+        """
+        return self._run("catalog_job", CATALOG_STAGES)
+
+    def recommend(self) -> RunReport:
+        """Make profiles and top-k lists; counts and figures as `stage.name`."""
+        return self._run("recommend_job", RECOMMEND_STAGES)
+
+    def search(self, text: str, k: int = 10) -> DataFrame:
+        """Return the k items nearest to a sentence, best first."""
+        search = import_module("vlm4rec_spark.topk.search").search
+        return cast("DataFrame", search(self.context, text, k))
+
+    def _run(self, name: str, stages: Sequence[str]) -> RunReport:
+        reports = []
+        for stage in stages:
+            logger.info("stage %s starts (run %s)", stage, self.context.run_id)
+            job: Any = import_module(f"vlm4rec_spark.{stage}.job")
+            report: RunReport = job.run(self.context)
+            record(self.context, report)
+            logger.info("stage %s: %.1f s, %s", stage, report.seconds, report.bottleneck)
+            reports.append(report)
+        return combine(name, reports)
+
+
+def combine(name: str, reports: Sequence[RunReport]) -> RunReport:
+    """Return one report of several; its bottleneck is that of the longest stage."""
+    longest = max(reports, key=lambda report: report.seconds)
+    return RunReport(
+        name,
+        _prefixed({report.stage: report.counts for report in reports}),
+        _prefixed({report.stage: report.figures for report in reports}),
+        sum(report.seconds for report in reports),
+        f"{longest.stage}: {longest.bottleneck}",
+    )
+
+
+def _prefixed(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {f"{stage}.{key}": value for stage, part in parts.items() for key, value in part.items()}
