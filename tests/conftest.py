@@ -12,6 +12,7 @@ from vlm4rec_spark.config import load_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pyspark.sql import SparkSession
 
@@ -25,7 +26,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
     Classic, or Connect where VLM4REC_TEST_REMOTE says so (`local[2]`).
     """
-    from vlm4rec_spark.session import build_session  # noqa: PLC0415 - unit tests need no Spark
+    from vlm4rec_spark.session import build_session
 
     remote = os.environ.get("VLM4REC_TEST_REMOTE") or None
     extra = {} if remote else {"spark.master": "local[2]"}
@@ -38,7 +39,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 @pytest.fixture
 def names(spark: SparkSession) -> Iterator[TableNames]:
     """Return a schema of its own for the test, dropped afterwards."""
-    from vlm4rec_spark.delta import TableNames  # noqa: PLC0415
+    from vlm4rec_spark.delta import TableNames
 
     fresh = TableNames(None, f"t_{uuid.uuid4().hex[:12]}")
     yield fresh
@@ -46,11 +47,9 @@ def names(spark: SparkSession) -> Iterator[TableNames]:
 
 
 @pytest.fixture
-def context(
-    spark: SparkSession, names: TableNames, tmp_path: pytest.TempPathFactory
-) -> RunContext:
+def context(spark: SparkSession, names: TableNames, tmp_path: Path) -> RunContext:
     """Return the context of a run with the default configuration, its files under tmp_path."""
-    from vlm4rec_spark.runs import RunContext  # noqa: PLC0415
+    from vlm4rec_spark.runs import RunContext
 
     settings = [f"tables.schema={names.schema}", f"topk.index_path={tmp_path}/index"]
     return RunContext(spark, load_config(None, settings), names, "test-run")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -105,10 +104,10 @@ def _recommend(options: argparse.Namespace) -> int:
 
 
 def _report(report: RunReport) -> int:
-    for name, value in {**report.counts, **report.figures}.items():
-        _say(
-            f"{name:40} {value:>14,.3f}" if isinstance(value, float) else f"{name:40} {value:>14,}"
-        )
+    for name, count in report.counts.items():
+        _say(f"{name:40} {count:>14,}")
+    for name, figure in report.figures.items():
+        _say(f"{name:40} {figure:>14,.3f}")
     _say(f"{report.stage}: {report.seconds:.1f} s; {report.bottleneck}")
     return 0
 
@@ -166,8 +165,7 @@ def _say(text: str) -> None:
 
 def _say_error(error: Exception) -> None:
     sys.stderr.write(f"vlm4rec: {error}\n")
-    if os.environ.get("VLM4REC_TRACEBACK"):
-        logger.exception("where it was raised")
+    logger.debug("where it was raised", exc_info=error)
 
 
 if __name__ == "__main__":

@@ -8,151 +8,17 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20}
-
-
-def _bytes(value: object) -> object:
-    """Turn '20MB' into 20000000; anything else is left to pydantic."""
-    match = re.fullmatch(r"\s*([\d.]+)\s*([A-Za-z]*)\s*", value) if isinstance(value, str) else None
-    if match is None or match[2].upper() not in _UNITS:
-        return value
-    return int(float(match[1]) * _UNITS[match[2].upper()])
-
-
-ByteSize = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(gt=0)]
-Text = Annotated[str, Field(min_length=1)]
-
-
-class Model(BaseModel):
-    """Frozen, and a key that does not exist is an error."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        populate_by_name=True,
-        coerce_numbers_to_str=True,  # `--set run.run_id=17` is a name, whatever YAML thinks
-    )
-
-
-class TablesConfig(Model):
-    """Where the tables are."""
-
-    catalog: Text | None = None
-    """Unity Catalog catalogue; null gives two-level names."""
-    schema_name: Text = Field(default="vlm4rec", alias="schema")
-    """Schema (database); made when missing. The key in YAML is `schema`."""
-    location: Text | None = None
-    """Folder for the tables' files where no metastore keeps names (local runs): every session
-    finds `LOCATION/SCHEMA/TABLE` again. Null leaves the place to the metastore."""
-
-
-class ItemColumns(Model):
-    """Which source column holds what; null where the source has no such column."""
-
-    item_id: Text = "item_id"
-    """String or integer; stored as a string."""
-    title: Text | None = "title"
-    """Name of the product."""
-    category: Text | None = None
-    """Category; decides which attributes are asked."""
-    brand: Text | None = None
-    """Brand."""
-    price: Text | None = None
-    """Price, any numeric type."""
-    available: Text | None = None
-    """Boolean; null means every item of the source is available."""
-    image: Text | tuple[Text, ...] | None = "image"
-    """One column (bytes, path, URL or an array of these), or several, primary picture first."""
-    attributes: tuple[Text, ...] = ()
-    """Further columns, kept as text in the attribute map."""
-
-
-class InteractionColumns(Model):
-    """Which source column holds what; null where the source has no such column."""
-
-    user_id: Text = "user_id"
-    """String or integer; stored as a string."""
-    item_id: Text = "item_id"
-    """Id of the item, as in the catalogue."""
-    rating: Text | None = None
-    """Rating; null counts every event as 1.0."""
-    timestamp: Text = "timestamp"
-    """Timestamp, a date, or text Spark can cast to a timestamp."""
-    event_type: Text | None = None
-    """Kind of event, a key of `profiles.events`."""
-
-
-class Source(Model):
-    """A Spark source: a table, or a format with a path, or a format with options alone (JDBC)."""
-
-    format: Text = "delta"
-    """Name of the Spark reader: delta, parquet, csv, jdbc ..."""
-    path: Text | None = None
-    """File or folder to read."""
-    table: Text | None = None
-    """Table to read, two- or three-level name."""
-    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    """Options of the reader; replaced as a whole by an overlay."""
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Source:
-        if self.path and self.table:
-            raise ValueError("give either path or table, not both")
-        return self
-
-
-class ItemsSource(Source):
-    """The catalogue."""
-
-    columns: ItemColumns = ItemColumns()
-    """Column mapping."""
-
-
-class InteractionsSource(Source):
-    """The log of who bought, clicked or rated what."""
-
-    columns: InteractionColumns = InteractionColumns()
-    """Column mapping."""
-
-
-class SourcesConfig(Model):
-    """The two inputs."""
-
-    items: ItemsSource = ItemsSource()
-    """The catalogue."""
-    interactions: InteractionsSource = InteractionsSource()
-    """The interaction log."""
-
-
-class ImagesConfig(Model):
-    """How pictures are found and read."""
-
-    kind: Literal["auto", "bytes", "path", "url", "directory"] = "auto"
-    """What the image column holds; auto tells bytes, URL and path apart row by row. `directory`
-    joins the files of `base` by the item id as file name."""
-    base: Text | None = None
-    """Folder that relative paths start from."""
-    max_bytes: ByteSize = 20_000_000
-    """A larger file becomes an error row."""
-    max_pixels: Positive = 50_000_000
-    """A picture with more pixels becomes an error row before it is decoded."""
-    max_side: Positive = 448
-    """Longest side in pixels after resizing; smaller pictures are left as they are."""
-    max_images: Positive = 1
-    """Pictures of one item that go into one request."""
-    timeout_s: Annotated[float, Field(gt=0)] = 10.0
-    """Seconds a URL may take."""
-    retries: Annotated[int, Field(ge=0)] = 2
-    """Further attempts after a failed download."""
-    per_host: Positive = 4
-    """Downloads at a time from one host, per task."""
-    allow_private_addresses: bool = False
-    """Allow URLs that lead to private or link-local addresses."""
+from vlm4rec_spark.config_inputs import (
+    ImagesConfig,
+    Model,
+    Positive,
+    Share,
+    SourcesConfig,
+    TablesConfig,
+    Text,
+)
 
 
 class AttributesByCategory(Model):
@@ -322,7 +188,9 @@ class Config(Model):
         data = self.model_dump(mode="json", by_alias=True)
         for source in data["sources"].values():
             for key in source["options"]:
-                if re.search(r"pass|secret|token|key|credential|user|^url$|query", key, re.I):
+                if re.search(
+                    r"pass|secret|token|key|credential|user|^url$|query", key, re.IGNORECASE
+                ):
                     source["options"][key] = "***"
         return data
 

@@ -140,9 +140,9 @@ def _gpu(config: Config) -> Iterator[Check]:
         yield Check("GPU", "note", f"none (no nvidia-smi){advice}")
         return
     query = ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - fixed words
         [program, *query], capture_output=True, text=True, timeout=30, check=False
-    )  # noqa: S603
+    )
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
     broken = done.returncode != 0 or not lines
     if broken:

@@ -97,7 +97,7 @@ def git_commit() -> str | None:
     if not (checkout / ".git").exists():
         return None
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - fixed words
             ["git", "-C", str(checkout), "rev-parse", "HEAD"],  # noqa: S607
             capture_output=True, text=True, check=True, timeout=10,
         )  # fmt: skip

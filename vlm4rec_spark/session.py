@@ -95,7 +95,7 @@ def build_session(
         On Databricks, and under spark-submit, the session that is there, with nothing static set.
     """
     try:
-        from pyspark.sql import SparkSession  # noqa: PLC0415 - the package loads no Spark
+        from pyspark.sql import SparkSession
     except ImportError as error:
         raise MissingExtraError("pyspark", "spark") from error
     builder = SparkSession.builder.appName(app_name)

@@ -1,127 +1,46 @@
-"""The tables as data: DDL, Arrow schemas, comments and constraints all come from here."""
+"""The tables of the product; each is data, see `TableSpec`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pyarrow as pa
 
-TEXT = pa.string()
-INT = pa.int32()
-LONG = pa.int64()
-DOUBLE = pa.float64()
-FLAG = pa.bool_()
-MOMENT = pa.timestamp("us", tz="UTC")
+from vlm4rec_spark.table_spec import (
+    DOUBLE,
+    FLAG,
+    INT,
+    LONG,
+    MOMENT,
+    TEXT,
+    Column,
+    TableSpec,
+    quoted,
+    sql_type,
+)
+
+__all__ = [
+    "ALL_TABLES",
+    "DESCRIPTIONS",
+    "DESCRIPTIONS_LOG",
+    "EMBEDDINGS",
+    "IMAGES",
+    "ITEMS",
+    "ITEM_VECTORS",
+    "PROFILES",
+    "RECOMMENDATIONS",
+    "RUNS",
+    "SIMILAR_ITEMS",
+    "VOLATILE",
+    "Column",
+    "TableSpec",
+    "sql_type",
+]
+
 TEXTS = pa.list_(TEXT)
 VECTOR = pa.list_(pa.float32())
 ATTRIBUTES = pa.map_(TEXT, pa.struct([("value", TEXT), ("confidence", DOUBLE)]))
 
 VOLATILE = frozenset({"run_id", "updated_at", "described_at"})
 """Columns that say when and by whom a row was written; alone they never make a row differ."""
-
-_SQL_TYPES = {
-    TEXT: "STRING",
-    INT: "INT",
-    LONG: "BIGINT",
-    DOUBLE: "DOUBLE",
-    pa.float32(): "FLOAT",
-    FLAG: "BOOLEAN",
-    MOMENT: "TIMESTAMP",
-}
-
-
-def sql_type(kind: pa.DataType) -> str:
-    """Return the Spark SQL name of an Arrow type.
-
-    >>> sql_type(pa.list_(pa.float32()))
-    'ARRAY<FLOAT>'
-    """
-    if pa.types.is_list(kind):
-        return f"ARRAY<{sql_type(kind.value_type)}>"
-    if pa.types.is_map(kind):
-        return f"MAP<{sql_type(kind.key_type)}, {sql_type(kind.item_type)}>"
-    if pa.types.is_struct(kind):
-        inner = ", ".join(f"{field.name}: {sql_type(field.type)}" for field in kind)
-        return f"STRUCT<{inner}>"
-    return _SQL_TYPES[kind]
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a table."""
-
-    name: str
-    type: pa.DataType
-    comment: str
-    nullable: bool = True
-
-
-@dataclass(frozen=True)
-class TableSpec:
-    """One table: its columns, its key, and what always holds."""
-
-    name: str
-    columns: tuple[Column, ...]
-    key: tuple[str, ...]
-    cluster_by: tuple[str, ...]
-    constraints: tuple[tuple[str, str], ...]
-    comment: str
-
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """Names of the columns in order."""
-        return tuple(column.name for column in self.columns)
-
-    def arrow_schema(self, *names: str) -> pa.Schema:
-        """Return the Arrow schema of all columns, or of those named, in the order named."""
-        by_name = {c.name: pa.field(c.name, c.type, c.nullable) for c in self.columns}
-        return pa.schema([by_name[name] for name in names or self.column_names])
-
-    def spark_ddl(self, *names: str) -> str:
-        """Return 'a STRING, b INT' of all columns or of those named, as mapInArrow takes it."""
-        by_name = {c.name: f"`{c.name}` {sql_type(c.type)}" for c in self.columns}
-        return ", ".join(by_name[name] for name in names or self.column_names)
-
-    def create_statement(
-        self, qualified: str, location: str | None = None, *, with_checks: bool = False
-    ) -> str:
-        """Return CREATE TABLE IF NOT EXISTS with comments, clustering and the change feed.
-
-        Args:
-            qualified: quoted name.
-            location: folder of the files; None leaves it to the metastore.
-            with_checks: put the constraints into the table properties, one commit for all. Open
-                source Delta takes them; elsewhere `constraint_statements` is the documented way.
-        """
-        lines = [
-            f"  `{c.name}` {sql_type(c.type)}{'' if c.nullable else ' NOT NULL'}"
-            f" COMMENT {_quoted(c.comment)}"
-            for c in self.columns
-        ]
-        properties = {"delta.enableChangeDataFeed": "true"}
-        if with_checks:
-            properties |= {f"delta.constraints.{n}": check for n, check in self.constraints}
-        listed = ", ".join(f"{_quoted(k)} = {_quoted(v)}" for k, v in properties.items())
-        parts = [
-            f"CREATE TABLE IF NOT EXISTS {qualified} (\n" + ",\n".join(lines) + "\n)",
-            "USING DELTA",
-            f"CLUSTER BY ({', '.join(self.cluster_by)})",
-            f"LOCATION {_quoted(location)}" if location else "",
-            f"COMMENT {_quoted(self.comment)}",
-            f"TBLPROPERTIES ({listed})",
-        ]
-        return "\n".join(part for part in parts if part)
-
-    def constraint_statements(self, qualified: str) -> tuple[str, ...]:
-        """Return one ALTER TABLE ... CHECK statement per constraint."""
-        return tuple(
-            f"ALTER TABLE {qualified} ADD CONSTRAINT {name} CHECK ({condition})"
-            for name, condition in self.constraints
-        )
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _table(
@@ -141,7 +60,7 @@ def _table(
 
 
 def _one_of(column: str, *values: str) -> tuple[str, str]:
-    listed = ", ".join(_quoted(value) for value in values)
+    listed = ", ".join(quoted(value) for value in values)
     return (f"{column}_known", f"{column} IN ({listed})")
 
 

@@ -45,7 +45,10 @@ def test_a_merge_writes_only_rows_that_differ(spark: SparkSession, names: TableN
     counts = delta.merge_on_key(spark, changed, ITEMS, names, delete_missing=True)
     assert counts == MergeCounts(1, 1, 1)
     rows = delta.read(spark, ITEMS, names).orderBy("item_id").collect()
-    assert [(r["item_id"], r["attributes"]["colour"]) for r in rows] == [("1", "blue"), ("3", "red")]
+    assert [(r["item_id"], r["attributes"]["colour"]) for r in rows] == [
+        ("1", "blue"),
+        ("3", "red"),
+    ]
 
 
 def test_a_second_append_with_the_same_version_writes_nothing(

@@ -69,4 +69,4 @@ def test_the_hash_ignores_secrets_and_the_run_but_nothing_else() -> None:
 
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(Exception, match="frozen"):
-        load_config().topk.k = 3  # type: ignore[misc]
+        load_config().topk.k = 3
