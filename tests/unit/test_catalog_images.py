@@ -24,7 +24,7 @@ SMALL = Limits(max_pixels=100_000)
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     out = io.BytesIO()
-    image.save(out, kind, **options)  # type: ignore[arg-type]
+    image.save(out, kind, **options)
     return out.getvalue()
 
 
@@ -94,6 +94,7 @@ def test_a_picture_is_turned_as_its_exif_says(size: tuple[int, int]) -> None:
     assert upright.getpixel((upright.width // 2, 2))[0] > 150  # type: ignore[index]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_broken_exif_is_ignored() -> None:
     raw = encoded(half_and_half(), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff\x00\x01")
     assert inspect(raw, LIMITS).status == "ok"
@@ -200,6 +201,7 @@ HEADS = st.sampled_from(
 )
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @settings(deadline=None)
 @given(HEADS, st.binary(max_size=300))
 def test_any_bytes_end_in_a_picture_or_in_an_error_with_code_and_message(

@@ -50,8 +50,6 @@ def run(context: RunContext) -> RunReport:
         if counts[name]:
             logger.warning("%d rows of the catalogue are left out: %s", counts[name], name)
     source = unique(source, has_duplicates=counts["duplicate_ids"] > 0)
-    for spec in (ITEMS, IMAGES):
-        delta.create_table(context.spark, spec, context.names)
     counts |= _upsert_items(context, source)
     items_done = time.monotonic()
     counts |= _upsert_images(context, source)
@@ -115,7 +113,7 @@ def _upsert_images(context: RunContext, source: DataFrame) -> dict[str, int]:
 
 def _staged(context: RunContext, rows: DataFrame, spec: TableSpec) -> DataFrame:
     """Write rows to a working table in place of the last run's, and return what was written."""
-    delta.create_table(context.spark, spec, context.names)
+    staged = delta.read(context.spark, spec, context.names)  # made where it is missing
     qualified = context.names.qualified(spec)
-    rows.select(*spec.column_names).writeTo(qualified).overwrite(sf.lit(True))
-    return delta.read(context.spark, spec, context.names)
+    rows.select(*staged.columns).writeTo(qualified).overwrite(sf.lit(True))
+    return context.spark.table(qualified)

@@ -1,0 +1,182 @@
+"""The ingest stage on Spark and Delta."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from vlm4rec_spark import delta
+from vlm4rec_spark.catalog import job, plan, sources
+from vlm4rec_spark.catalog.fetch import read_picture
+from vlm4rec_spark.config import load_config
+from vlm4rec_spark.errors import SourceError
+from vlm4rec_spark.tables import IMAGES, ITEMS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vlm4rec_spark.runs import RunContext
+
+pytestmark = [pytest.mark.spark, pytest.mark.delta]
+
+
+def picture(colour: str) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (30, 20), colour).save(out, "PNG")
+    return out.getvalue()
+
+
+def configured(context: RunContext, *settings: str) -> RunContext:
+    """Return the context reading a Parquet folder, with more settings."""
+    always = ("sources.items.format=parquet", f"tables.schema={context.names.schema}")
+    return replace(context, config=load_config(None, [*always, *settings]))
+
+
+def items_of(context: RunContext) -> dict[str, dict[str, Any]]:
+    rows = delta.read(context.spark, ITEMS, context.names).collect()
+    return {row["item_id"]: row.asDict() for row in rows}
+
+
+def images_of(context: RunContext) -> dict[tuple[str, int], dict[str, Any]]:
+    rows = delta.read(context.spark, IMAGES, context.names).collect()
+    return {(row["item_id"], row["position"]): row.asDict() for row in rows}
+
+
+def version_of(context: RunContext) -> list[int]:
+    return [
+        context.spark.sql(f"DESCRIBE HISTORY {context.names.qualified(spec)} LIMIT 1").collect()[0][
+            "version"
+        ]
+        for spec in (ITEMS, IMAGES)
+    ]
+
+
+def write(folder: Path, rows: dict[str, list[Any]], **types: pa.DataType) -> None:
+    arrays = {name: pa.array(values, types.get(name)) for name, values in rows.items()}
+    pq.write_table(pa.table(arrays), folder / "items.parquet")
+
+
+def test_items_and_pictures_follow_the_source(context: RunContext, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "red.png").write_bytes(picture("red"))
+    (photos / "blue.png").write_bytes(picture("blue"))
+    (photos / "page.png").write_bytes(b"<html>404</html>")
+    catalogue = tmp_path / "source"
+    catalogue.mkdir()
+    rows: dict[str, list[Any]] = {
+        "sku": [1, 2, 3, None, 2],
+        "name": ["Red\tdress", "Blue shirt", "No picture", "No id", "Blue shirt, again"],
+        "cost": ["9.5", "20", "dear", "1", "20"],
+        "photos": [["red.png", "blue.png"], ["../x.png", None, "page.png"], None, [], ["red.png"]],
+        "fit": ["slim", " ", None, "slim", " "],
+        "group": ["g", "g", None, None, "g"],
+    }
+    write(catalogue, rows, sku=pa.int64(), photos=pa.list_(pa.string()))
+    here = configured(
+        context,
+        f"sources.items.path={catalogue}",
+        f"images.base={photos}",
+        "sources.items.columns={item_id: sku, title: name, price: cost, image: photos, "
+        "attributes: [fit]}",
+    )
+    report = job.run(here)
+    wanted = {"rows": 5, "null_ids": 1, "duplicate_ids": 1, "items": 3, "new": 3, "changed": 0}
+    assert {name: report.counts[name] for name in wanted} == wanted
+    first = items_of(here)
+    assert sorted(first) == ["1", "2", "3"]
+    assert first["1"]["title"] == "Red dress"
+    assert first["1"]["attributes"] == {"fit": "slim"}
+    assert [first[i]["price"] for i in "123"] == [9.5, 20.0, None]
+    assert all(row["available"] for row in first.values())
+    images = images_of(here)
+    assert images["1", 1]["uri"] == "blue.png"
+    assert (images["1", 0]["status"], images["1", 0]["width"]) == ("ok", 30)
+    assert images["3", 0]["code"] == "no_picture"
+
+    # The same source once more: nothing is written.
+    before = version_of(here)
+    again = job.run(here)
+    assert [again.counts[name] for name in ("new", "changed", "left")] == [0, 0, 0]
+    assert version_of(here) == before
+    assert items_of(here) == first
+
+    # Item 3 left, item 1 has a new title and lost a picture.
+    rows = {name: values[:2] for name, values in rows.items()}
+    rows["name"][0], rows["photos"][0] = "Scarlet dress", ["red.png"]
+    rows["sku"], rows["name"][1] = [1, 2], first["2"]["title"]
+    rows["photos"][1] = ["red.png"]
+    write(catalogue, rows, sku=pa.int32(), photos=pa.list_(pa.string()))
+    report = job.run(here)
+    assert [report.counts[name] for name in ("new", "changed", "left")] == [0, 1, 1]
+    last = items_of(here)
+    assert last["1"]["title"] == "Scarlet dress"
+    assert last["1"]["first_seen"] == first["1"]["first_seen"]
+    assert last["3"] == first["3"] | {
+        "available": False,
+        "updated_at": last["3"]["updated_at"],
+    }
+    assert sorted(images_of(here)) == [("1", 0), ("2", 0), ("3", 0)]
+
+
+def test_bytes_in_several_columns_are_read_without_a_path(
+    context: RunContext, tmp_path: Path
+) -> None:
+    columns: dict[str, list[Any]] = {
+        "item_id": ["a", "b"],
+        "title": ["A", "B"],
+        "front": [picture("red"), b"no picture"],
+        "back": [picture("blue"), None],
+    }
+    write(tmp_path, columns)
+    here = configured(
+        context,
+        f"sources.items.path={tmp_path}/items.parquet",
+        "sources.items.columns.image=[front, back]",
+    )
+    report = job.run(here)
+    assert report.counts["images_ok"] == 2
+    assert report.counts["images_failed_not_a_picture"] == 1
+    assert report.counts["images_failed_no_picture"] == 1
+    assert images_of(here)["a", 1]["uri"] is None
+    spec = plan.fetch_spec(here.config)
+    found = {
+        (row["item_id"], row["position"]): row["content"] for row in job.pictures(here).collect()
+    }
+    assert read_picture(spec, bytes(found["a", 1])) == picture("blue")
+
+
+def test_an_empty_or_missing_catalogue_changes_nothing(context: RunContext, tmp_path: Path) -> None:
+    write(tmp_path, {"item_id": [None, " "], "title": ["A", "B"], "image": ["a", "b"]})
+    here = configured(context, f"sources.items.path={tmp_path}/items.parquet")
+    with pytest.raises(SourceError, match="no usable row"):
+        job.run(here)
+    with pytest.raises(SourceError, match="cannot read parquet"):
+        job.run(configured(context, f"sources.items.path={tmp_path}/none"))
+
+
+def test_interactions_are_read_from_csv_with_any_kind_of_time(
+    context: RunContext, tmp_path: Path
+) -> None:
+    (tmp_path / "log.csv").write_text(
+        'user,item_id,stars,at\n1,"a ""x""",4.5,2012-07-29 16:10:12\n'
+        " ,b,many,1343578212\n2,c,,1343578212000\n3,d,1,never\n"
+    )
+    here = configured(
+        context,
+        "sources.interactions.format=csv",
+        f"sources.interactions.path={tmp_path}/log.csv",
+        "sources.interactions.columns={user_id: user, timestamp: at, rating: stars}",
+    )
+    frame = sources.read_source(here.spark, here.config.sources.interactions)
+    rows = frame.selectExpr("*", "UNIX_SECONDS(timestamp) AS s").collect()
+    assert [row["user_id"] for row in rows] == ["1", None, "2", "3"]
+    assert [row["item_id"] for row in rows] == ['a "x"', "b", "c", "d"]
+    assert [row["rating"] for row in rows] == [4.5, None, None, 1.0]
+    assert [row["s"] for row in rows] == [1343578212, 1343578212, 1343578212, None]
