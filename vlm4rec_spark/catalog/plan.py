@@ -14,7 +14,7 @@ from vlm4rec_spark.catalog.fetch import FetchSpec, is_url, read_picture
 from vlm4rec_spark.catalog.images import Picture, PictureError, failed, inspect
 from vlm4rec_spark.catalog.items import clean_group, clean_title
 from vlm4rec_spark.catalog.sources import explode_pictures
-from vlm4rec_spark.tables import IMAGES, ITEMS, TEXT, Column, TableSpec
+from vlm4rec_spark.tables import IMAGES, ITEMS, Column, TableSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ COMPARED = ("title", "category", "brand", "price", "available", "variant_group",
 
 INCOMING_ITEMS = TableSpec(
     "items_incoming",
-    (*ITEMS.columns, Column("change", TEXT, "new, changed or left")),
+    (*ITEMS.columns, Column("change", pa.string(), "new, changed or left")),
     ITEMS.key,
     ITEMS.cluster_by,
     (),
@@ -224,7 +224,7 @@ def _clean_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch
         ):
             place = table.schema.get_field_index(name)
             values = [clean(text) for text in table.column(place).to_pylist()]
-            table = table.set_column(place, name, pa.array(values, TEXT))
+            table = table.set_column(place, name, pa.array(values, pa.string()))
         yield table
 
 

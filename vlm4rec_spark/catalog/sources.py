@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from vlm4rec_spark.config import Config
-    from vlm4rec_spark.config_models import Source
+    from vlm4rec_spark.config_inputs import InteractionsSource, ItemsSource
 
 _CSV_DEFAULTS = {"header": "true", "escape": '"'}
 
 
-def read_source(spark: SparkSession, source: Source) -> DataFrame:
+def read_source(spark: SparkSession, source: ItemsSource | InteractionsSource) -> DataFrame:
     """Read a source with its canonical columns, in the order of the configuration.
 
     Ids are strings, null where blank; `price` and `rating` are doubles, null where they are no
@@ -30,7 +30,7 @@ def read_source(spark: SparkSession, source: Source) -> DataFrame:
     Raises:
         SourceError: the source cannot be read, or lacks a mapped column.
     """
-    return _read(spark, source, source.columns.model_dump())  # type: ignore[attr-defined]
+    return _read(spark, source, source.columns.model_dump())
 
 
 def read_items(spark: SparkSession, config: Config) -> DataFrame:
@@ -104,7 +104,9 @@ def explode_pictures(items: DataFrame) -> DataFrame:
     )
 
 
-def _read(spark: SparkSession, source: Source, columns: Mapping[str, Any]) -> DataFrame:
+def _read(
+    spark: SparkSession, source: ItemsSource | InteractionsSource, columns: Mapping[str, Any]
+) -> DataFrame:
     where = "sources.interactions" if "user_id" in columns else "sources.items"
     options = dict(_CSV_DEFAULTS) if source.format == "csv" else {}
     options.update({k: str(v) for k, v in source.options.items()})
