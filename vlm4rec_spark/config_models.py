@@ -20,6 +20,12 @@ from vlm4rec_spark.config_inputs import (
     Text,
 )
 
+_SECRET_KEY = re.compile(r"pass|pwd|secret|token|credential|key", re.IGNORECASE)
+_SECRET_PART = re.compile(
+    r"(?<=://)[^/@\s]+(?=@)|(?<=password=)[^&;]+|(?<=token=)[^&;]+", re.IGNORECASE
+)
+"""Addresses carry a user and a password in front of the host, or in their parameters."""
+
 
 class AttributesByCategory(Model):
     """Attribute files by category."""
@@ -184,14 +190,14 @@ class Config(Model):
     """The run."""
 
     def public(self) -> dict[str, Any]:
-        """Return the settings as plain data, source options that look secret replaced by '***'."""
+        """Return the settings as plain data, what looks secret in source options as '***'."""
         data = self.model_dump(mode="json", by_alias=True)
         for source in data["sources"].values():
             for key in source["options"]:
-                if re.search(
-                    r"pass|secret|token|key|credential|user|^url$|query", key, re.IGNORECASE
-                ):
+                if _SECRET_KEY.search(key):
                     source["options"][key] = "***"
+                elif isinstance(source["options"][key], str):
+                    source["options"][key] = _SECRET_PART.sub("***", source["options"][key])
         return data
 
     def content_hash(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -118,7 +119,10 @@ def build_session(
         builder = builder.master(settings.pop("spark.master", "local[*]"))
     for key, value in settings.items():
         builder = builder.config(key, value)
-    spark = builder.getOrCreate()
+    with warnings.catch_warnings():
+        # Connect starts its server with the static settings, then warns of each that is static.
+        warnings.filterwarnings("ignore", message="Failed to set")
+        spark = builder.getOrCreate()
     _quiet(spark)
     return spark
 

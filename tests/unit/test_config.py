@@ -59,12 +59,20 @@ def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
         load_config(tmp_path / "none.yml")
 
 
-def test_the_hash_ignores_secrets_and_the_run_but_nothing_else() -> None:
-    first = load_config(None, ["sources.items.options={password: a}", "run.run_id=r1"])
-    second = load_config(None, ["sources.items.options={password: b}", "run.run_id=r2"])
+@pytest.mark.parametrize(
+    "options", ["{{password: {}}}", "{{url: 'jdbc:x://u:{}@h/db'}}", "{{url: 'h?password={}&a=1'}}"]
+)
+def test_the_hash_ignores_secrets_and_the_run_but_nothing_else(options: str) -> None:
+    first, second = (
+        load_config(None, [f"sources.items.options={options.format(secret)}", f"run.run_id={run}"])
+        for secret, run in (("hush", "r1"), ("quiet", "r2"))
+    )
+    assert first != second
     assert first.content_hash() == second.content_hash()
-    assert "a" not in str(first.public()["sources"]["items"]["options"]["password"])
+    assert "hush" not in str(first.public())
     assert first.content_hash() != load_config(None, ["topk.k=9"]).content_hash()
+    other = load_config(None, ["sources.items.options={query: select 1}"])
+    assert other.content_hash() != load_config().content_hash()
 
 
 def test_a_config_cannot_be_changed() -> None:

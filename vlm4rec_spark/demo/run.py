@@ -92,8 +92,8 @@ def _told(summary: dict[str, Any]) -> list[str]:
     return [
         "",
         "The demo shop is synthetic: it shows that the jobs work, not that words beat titles.",
-        f"  items       {summary['items']}, described {summary['described']}, failed "
-        f"{summary['failed']} (pictures that are broken or missing among them)",
+        f"  items       {summary['items']}, {summary['described']} of them described",
+        f"  failed      {summary['failed']}, broken and missing pictures among them",
         f"  model       {summary['vlm_requests']} requests, {summary['pictures_per_s']} pictures/s",
         f"  lists       {summary['users']} users, {summary['users_with_full_lists']} of them full",
         f"  recall      {recall}, audited against exact search",
