@@ -1,0 +1,201 @@
+"""The recommend job on Spark: lists from a log and item vectors."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from vlm4rec_spark import delta
+from vlm4rec_spark.config import load_config
+from vlm4rec_spark.errors import RecallError, SourceError
+from vlm4rec_spark.profiles import job as profiles_job
+from vlm4rec_spark.runs import RunContext, RunReport
+from vlm4rec_spark.tables import ITEM_VECTORS, ITEMS, PROFILES, RECOMMENDATIONS, SIMILAR_ITEMS
+from vlm4rec_spark.topk import audit, job as topk_job
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from vlm4rec_spark.delta import TableNames
+
+ITEMS_IN_SHOP, USERS = 30, 12
+NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
+
+
+def vector(number: int) -> list[float]:
+    """Return the unit vector of an item: three groups of ten that are alike."""
+    rng = np.random.default_rng(number)
+    raw = np.eye(8)[number % 3] + 0.2 * rng.normal(size=8)
+    return [float(x) for x in raw / np.linalg.norm(raw)]
+
+
+def fill_shop(spark: SparkSession, names: TableNames, n: int = ITEMS_IN_SHOP) -> None:
+    """Write n items (every seventh unavailable) and their vectors."""
+    rows = [
+        {
+            "item_id": f"i{i:02d}",
+            "title": f"Item {i}",
+            "available": i % 7 != 6,
+            "first_seen": NOW,
+            "updated_at": NOW,
+        }
+        for i in range(n)
+    ]
+    write(spark, names, ITEMS, rows)
+    vectors = [
+        {
+            "item_id": f"i{i:02d}",
+            "space": "caption",
+            "text_sha256": f"t{i}",
+            "encoder": "test@1",
+            "vector": vector(i),
+            "status": "ok",
+        }
+        for i in range(n)
+    ]
+    write(spark, names, ITEM_VECTORS, vectors)
+
+
+def write(spark: SparkSession, names: TableNames, spec: delta.TableSpec, rows: list[dict]) -> None:
+    """Merge plain rows into a table."""
+    frame = spark.createDataFrame(pa.Table.from_pylist(rows, schema=spec.arrow_schema()))
+    delta.merge_on_key(spark, frame, spec, names)
+
+
+def log_rows() -> list[dict]:
+    """Return a log in which user u likes group u % 3, plus rows with each kind of problem."""
+    rows = [
+        {
+            "user_id": f"u{u:02d}",
+            "item_id": f"i{(3 * j + u) % ITEMS_IN_SHOP:02d}",
+            "timestamp": NOW - timedelta(days=j),
+            "event_type": "purchase" if j == 0 else "view",
+        }
+        for u in range(USERS)
+        for j in range(4)
+    ]
+    first = rows[0]
+    return [
+        *rows,
+        dict(first),
+        {**first, "item_id": None},
+        {**first, "item_id": "nobody knows"},
+        {**first, "timestamp": datetime(2999, 1, 1, tzinfo=timezone.utc)},
+        {**first, "user_id": "window shopper", "event_type": "stare"},
+    ]
+
+
+def make_context(
+    spark: SparkSession, names: TableNames, folder: Path, *settings: str, partitions: int = 2
+) -> RunContext:
+    """Return a context whose interactions are `log_rows` in so many partitions."""
+    path = folder / f"log-{partitions}"
+    if not path.exists():
+        frame = spark.createDataFrame(pa.Table.from_pylist(log_rows()))
+        frame.repartition(partitions).write.parquet(str(path))
+    config = load_config(
+        None,
+        [
+            f"tables.schema={names.schema}",
+            f"topk.index_path={folder}/index",
+            "sources.interactions.format=parquet",
+            f"sources.interactions.path={path}",
+            "sources.interactions.columns.event_type=event_type",
+            "topk.k=8",
+            "topk.similar_k=3",
+            *settings,
+        ],
+    )
+    return RunContext(spark, config, names, f"run-{partitions}")
+
+
+def recommend(context: RunContext) -> tuple[RunReport, RunReport]:
+    """Run both stages."""
+    return profiles_job.run(context), topk_job.run(context)
+
+
+def lists(context: RunContext) -> dict[str, list[tuple]]:
+    """Return the lists in force."""
+    found: dict[str, list[tuple]] = {}
+    rows = delta.read(context.spark, RECOMMENDATIONS, context.names).orderBy("user_id", "rank")
+    for row in rows.collect():
+        found.setdefault(row["user_id"], []).append((row["item_id"], row["score"], row["reason"]))
+    return found
+
+
+def test_lists_hold_nothing_seen_unavailable_or_repeated_and_a_rerun_writes_nothing(
+    spark: SparkSession, names: TableNames, tmp_path: Path
+) -> None:
+    fill_shop(spark, names)
+    context = make_context(spark, names, tmp_path)
+    profiles, topk = recommend(context)
+    seen = {(r["user_id"], r["item_id"]) for r in log_rows() if r["item_id"]}
+    found = lists(context)
+    assert len(found) == USERS + 1
+    for user, entries in found.items():
+        ids = [item for item, _, _ in entries]
+        assert len(set(ids)) == len(ids) == 8
+        assert not any((user, item) in seen for item in ids)
+        assert not any(int(item[1:]) % 7 == 6 for item in ids)
+    own_group = [int(item[1:]) % 3 for item, _, _ in found["u01"][:4]]
+    assert own_group == [1] * 4
+    assert "Popular" in found["window shopper"][0][2]
+    problems = ("null_ids", "future_timestamps", "unknown_items", "duplicates")
+    assert [profiles.counts[p] for p in problems] == [1, 1, 1, 1]
+    assert topk.figures["audited_recall"] == pytest.approx(1.0)
+    assert delta.read(spark, PROFILES, names).count() == USERS
+    assert delta.read(spark, SIMILAR_ITEMS, names).count() == 3 * ITEMS_IN_SHOP
+
+    again = recommend(context)
+    assert again[0].counts["profiles_changed"] == 0
+    assert again[1].counts["list_rows_changed"] == 0
+    assert again[1].counts["similar_rows_changed"] == 0
+
+
+def test_lists_are_the_same_for_any_number_of_partitions(
+    spark: SparkSession, names: TableNames, tmp_path: Path
+) -> None:
+    fill_shop(spark, names)
+    context = make_context(spark, names, tmp_path, partitions=1)
+    recommend(context)
+    once = lists(context)
+    seven = make_context(spark, names, tmp_path, partitions=7)
+    _, topk = recommend(seven)
+    assert topk.counts["list_rows_changed"] == 0
+    assert lists(seven) == once
+
+
+def test_a_new_item_is_listed_in_the_next_run(
+    spark: SparkSession, names: TableNames, tmp_path: Path
+) -> None:
+    fill_shop(spark, names)
+    context = make_context(spark, names, tmp_path)
+    recommend(context)
+    fill_shop(spark, names, ITEMS_IN_SHOP + 3)
+    recommend(context)
+    listed = {item for entries in lists(context).values() for item, _, _ in entries}
+    assert listed & {"i30", "i31", "i32"}
+
+
+def test_lists_under_the_recall_target_do_not_replace_those_in_force(
+    spark: SparkSession, names: TableNames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_shop(spark, names)
+    context = make_context(spark, names, tmp_path)
+    monkeypatch.setattr(topk_job, "recall", lambda *_: audit.Recall(0.5, 0.4, 10))
+    with pytest.raises(RecallError, match=r"0\.5000"):
+        topk_job.run(context)
+    assert delta.read(spark, RECOMMENDATIONS, names).count() == 0
+
+
+def test_a_catalogue_without_vectors_says_to_run_the_catalog_job(
+    spark: SparkSession, names: TableNames, tmp_path: Path
+) -> None:
+    write(spark, names, ITEMS, [{"item_id": "i00", "available": True}])
+    with pytest.raises(SourceError, match="run the catalog job first"):
+        topk_job.run(make_context(spark, names, tmp_path))

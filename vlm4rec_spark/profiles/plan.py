@@ -1,0 +1,178 @@
+"""Frames in, frames out: from the interaction log to what each user did with each item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from pyspark.sql import Window
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
+
+from vlm4rec_spark.profiles.vectors import histories, profile
+from vlm4rec_spark.tables import PROFILES
+from vlm4rec_spark.topk.snapshot import load_snapshot
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+    from vlm4rec_spark.config_models import ProfilesConfig
+
+SECONDS_A_DAY = 86_400
+USERS_A_BLOCK = 1000
+HISTORY = "user_id STRING, item_id STRING, weight DOUBLE, seen BOOLEAN"
+
+
+def events(interactions: DataFrame, items: DataFrame, config: ProfilesConfig) -> DataFrame:
+    """Add to each row what is wrong with it, and its weight.
+
+    Args:
+        interactions: user_id, item_id, timestamp and, where mapped, rating and event_type.
+        items: the `items` table.
+        config: weights, limits and moments.
+
+    Returns:
+        user_id, item_id, timestamp, event_type, weight (0: does not count), problem: null,
+        'null_ids', 'future_timestamps', 'unknown_items' or 'duplicates'.
+    """
+    full = _with_optional_columns(interactions)
+    now = F.current_timestamp() if config.now is None else F.lit(config.now)
+    known = items.select("item_id", F.lit(True).alias("is_known"))
+    same = Window.partitionBy("user_id", "item_id", "timestamp", "event_type").orderBy(
+        F.desc("rating")
+    )
+    problem = (
+        F.when(F.expr("user_id IS NULL OR item_id IS NULL OR timestamp IS NULL"), "null_ids")
+        .when(F.col("timestamp") > now, "future_timestamps")
+        .when(F.col("is_known").isNull(), "unknown_items")
+        .when(F.row_number().over(same) > 1, "duplicates")
+    )
+    return full.join(known, "item_id", "left").select(
+        "user_id",
+        "item_id",
+        "timestamp",
+        "event_type",
+        _weight(config).alias("weight"),
+        problem.alias("problem"),
+    )
+
+
+def _with_optional_columns(interactions: DataFrame) -> DataFrame:
+    """Give every row a rating (1.0 where there is none) and an event type (null: none)."""
+    names = interactions.columns
+    rating = F.coalesce("rating", F.lit(1.0)) if "rating" in names else F.lit(1.0)
+    kind = F.col("event_type") if "event_type" in names else F.lit(None).cast("string")
+    return interactions.select(
+        "user_id", "item_id", "timestamp", rating.alias("rating"), kind.alias("event_type")
+    )
+
+
+def _weight(config: ProfilesConfig) -> Column:
+    """Return the weight before decay: 0 under the minimum rating or of no known type."""
+    weight = F.when(F.col("event_type").isNull(), F.lit(1.0))
+    for kind, value in sorted(config.events.items()):
+        weight = weight.when(F.col("event_type") == kind, F.lit(float(value)))
+    weight = weight.otherwise(F.lit(0.0))
+    if config.min_rating is None:
+        return weight
+    return F.when(F.col("rating") >= config.min_rating, weight).otherwise(F.lit(0.0))
+
+
+def count_problems(judged: DataFrame) -> dict[str, int]:
+    """Return the number of rows by problem, of usable `events`, and of those without a weight."""
+    names = ("null_ids", "future_timestamps", "unknown_items", "duplicates")
+    row = judged.agg(
+        F.count("*").alias("rows"),
+        *(F.count_if(F.col("problem") == name).alias(name) for name in names),
+        F.count_if(F.expr("problem IS NULL")).alias("events"),
+        F.count_if(F.expr("problem IS NULL AND weight = 0")).alias("events_without_weight"),
+    ).first()
+    return {name: int(value) for name, value in row.asDict().items()} if row else {}
+
+
+def history(
+    judged: DataFrame, config: ProfilesConfig, mask_events: tuple[str, ...] | None
+) -> DataFrame:
+    """Return one row per user and item: weight, seen, last_event_at, n_events.
+
+    The weight is the sum of event weights, each halved every `half_life_days` before the newest
+    event; only the `max_history` newest items keep theirs. Users whose rows all have a problem
+    other than null ids are kept with a null item, so that they get a list, too.
+    """
+    usable = judged.where("problem IS NULL")
+    newest = usable.agg(F.max("timestamp").alias("newest"))
+    age = (F.unix_micros("newest") - F.unix_micros("timestamp")) / (1e6 * SECONDS_A_DAY)
+    decayed = F.col("weight") * F.pow(F.lit(0.5), age / config.half_life_days)
+    masks = F.lit(True) if mask_events is None else F.col("event_type").isin(list(mask_events))
+    # Summed in a fixed order: the last bits must not depend on the partitions.
+    in_order = F.sort_array(F.collect_list(decayed))
+    total = F.aggregate(in_order, F.lit(0.0), lambda left, right: left + right)
+    per_item = (
+        usable.crossJoin(F.broadcast(newest))
+        .groupBy("user_id", "item_id")
+        .agg(
+            total.alias("weight"),
+            F.bool_or(F.coalesce(masks, F.lit(False))).alias("seen"),
+            F.max("timestamp").alias("last_event_at"),
+            F.count_if(F.col("weight") > 0).cast("int").alias("n_events"),
+        )
+    )
+    by_age = Window.partitionBy("user_id").orderBy(
+        (F.col("weight") > 0).desc(), F.desc("last_event_at"), "item_id"
+    )
+    kept = F.row_number().over(by_age) <= config.max_history
+    return per_item.withColumn("weight", F.when(kept, F.col("weight")).otherwise(F.lit(0.0)))
+
+
+def blocks(rows: DataFrame, n_users: int) -> DataFrame:
+    """Add `block`: users of one block are handled together, the same ones on any cluster."""
+    count = max(1, -(-n_users // USERS_A_BLOCK))
+    return rows.withColumn("block", F.expr(f"pmod(xxhash64(user_id), {count})"))
+
+
+def profiles(rows: DataFrame, n_users: int, snapshot: str) -> DataFrame:
+    """Return rows of `profiles`, from rows of `history`; vectors stay on the workers."""
+    facts = (
+        rows.where("weight > 0")
+        .groupBy("user_id")
+        .agg(
+            F.sum("n_events").cast("int").alias("n_events"),
+            F.max("last_event_at").alias("last_event_at"),
+        )
+    )
+    found = (
+        blocks(rows.where("weight > 0"), n_users)
+        .select("block", "user_id", "item_id", "weight", "seen")
+        .groupBy("block")
+        .applyInArrow(
+            _profiles_of_block(snapshot), "user_id STRING, weight DOUBLE, vector ARRAY<FLOAT>"
+        )
+    )
+    return (
+        found.join(facts, "user_id")
+        .withColumn("interest_no", F.lit(0))
+        .select(*PROFILES.column_names)
+    )
+
+
+def _profiles_of_block(folder: str) -> Callable[[pa.Table], pa.Table]:
+    def build(table: pa.Table) -> pa.Table:
+        snapshot = load_snapshot(folder)
+        block = histories(table, snapshot.ids)
+        users, weights, vectors = [], [], []
+        for number, user in enumerate(block.users):
+            part = block.of(number)
+            vector = profile(snapshot.vectors[block.rows[part]], block.weights[part])
+            if vector is not None:
+                users.append(user)
+                weights.append(float(block.weights[part].sum()))
+                vectors.append(vector.tolist())
+        return pa.table(
+            {
+                "user_id": pa.array(users, pa.string()),
+                "weight": pa.array(weights, pa.float64()),
+                "vector": pa.array(vectors, pa.list_(pa.float32())),
+            }
+        )
+
+    return build

@@ -1,0 +1,17 @@
+"""Results of expensive steps, written before they are merged: a merge reads its source twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from vlm4rec_spark.runs import RunContext
+
+
+def landed(context: RunContext, df: DataFrame, name: str) -> DataFrame:
+    """Write the frame below `topk.index_path` and return it read back."""
+    folder = f"{context.config.topk.index_path}/landing/{context.names.schema}/{name}"
+    df.write.mode("overwrite").parquet(folder)
+    return context.spark.read.schema(df.schema).parquet(folder)
