@@ -1,0 +1,180 @@
+"""Write the synthetic shop as files: catalogue, photos, interactions, and the truth apart."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlm4rec_spark.demo.photos import broken, plan_shot, take
+from vlm4rec_spark.demo.settings import ShopConfig
+from vlm4rec_spark.demo.shop import Item, Shop, make_shop
+from vlm4rec_spark.demo.shoppers import SCHEMA, simulate
+from vlm4rec_spark.demo.truth import true_attributes, true_description
+
+logger = logging.getLogger(__name__)
+
+PHOTOS = "photos"
+FORMAT_VERSION = "1"
+"""Raise it when the same configuration gives other files: marked folders are written anew."""
+MOMENT = pa.timestamp("us", tz="UTC")
+ITEM_SCHEMA = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("title", pa.string()),
+        pa.field("category", pa.string()),
+        pa.field("brand", pa.string()),
+        pa.field("price", pa.float64()),
+        pa.field("stock", pa.int64()),
+        pa.field("available", pa.bool_()),
+        pa.field("first_seen", MOMENT),
+        pa.field("variant_group", pa.string()),
+        pa.field("image", pa.string()),
+    ]
+)
+PRODUCT_FIELDS = ("type", "colour", "second_colour", "pattern", "material", "cut", "finish")
+TRUTH_SCHEMA = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("view", pa.string()),
+        pa.field("broken", pa.string()),
+        pa.field("duplicate_of", pa.string()),
+        *(pa.field(name, pa.string()) for name in PRODUCT_FIELDS),
+        pa.field("style", pa.string()),
+        pa.field("occasion", pa.string()),
+        pa.field("room", pa.string()),
+        pa.field("visible", pa.map_(pa.string(), pa.string())),
+        pa.field("description", pa.string()),
+    ]
+)
+"""`visible`: the right answer to every attribute a prompt may ask, 'not visible' where the view
+hides it; the columns before it say what the product is, seen or not."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Where the files lie. `items` names pictures relative to `directory`."""
+
+    directory: Path
+
+    @property
+    def items(self) -> Path:
+        """The catalogue, Parquet, with the columns of `ITEM_SCHEMA`."""
+        return self.directory / "items.parquet"
+
+    @property
+    def interactions(self) -> Path:
+        """What shoppers did, Parquet, with the columns of `shoppers.SCHEMA`."""
+        return self.directory / "interactions.parquet"
+
+    @property
+    def photos(self) -> Path:
+        """The folder of pictures."""
+        return self.directory / PHOTOS
+
+    @property
+    def truth(self) -> Path:
+        """What the items are, Parquet, in a folder of its own: for evaluation and tests only."""
+        return self.directory / "truth" / "truth.parquet"
+
+    @property
+    def marker(self) -> Path:
+        """Written last: says which configuration the folder holds."""
+        return self.directory / "world.txt"
+
+
+def write_world(directory: str | Path, config: ShopConfig | None = None) -> World:
+    """Write the shop into `directory`, unless it holds this very shop already.
+
+    Files of a shop written before, or half, are replaced; other files are left alone. The same
+    configuration gives the same bytes (with the same versions of Pillow, numpy and pyarrow).
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    world, config = World(Path(directory)), config or ShopConfig()
+    mark = f"synthetic shop, format {FORMAT_VERSION}\n{config!r}\n"
+    if world.marker.is_file() and world.marker.read_text("utf-8") == mark:
+        return world
+    shop = make_shop(config)
+    world.marker.unlink(missing_ok=True)
+    world.interactions.unlink(missing_ok=True)
+    shutil.rmtree(world.photos, ignore_errors=True)
+    world.photos.mkdir(parents=True)
+    world.truth.parent.mkdir(exist_ok=True)
+    for item in shop.items:
+        _write_photo(world, item, config)
+    pq.write_table(items_table(shop), world.items)
+    pq.write_table(truth_table(shop), world.truth)
+    with pq.ParquetWriter(world.interactions, SCHEMA) as writer:
+        for rows in simulate(shop):
+            writer.write_table(rows)
+    world.marker.write_text(mark, "utf-8")
+    logger.info("wrote a synthetic shop of %d items to %s", len(shop.items), world.directory)
+    return world
+
+
+def photo_path(item: Item, config: ShopConfig) -> str:
+    """Return where an item's picture is, relative to the world's folder."""
+    shot = plan_shot(item.picture_seed, config.max_side)
+    return f"{PHOTOS}/{item.item_id}.{shot.extension}"
+
+
+def photo_bytes(item: Item, config: ShopConfig) -> bytes | None:
+    """Return the bytes of an item's picture file, None where there is no file."""
+    shot = plan_shot(item.picture_seed, config.max_side)
+    whole = take(item.product, item.view, item.picture_seed, shot)
+    return whole if item.broken is None else broken(item.broken, whole)
+
+
+def items_table(shop: Shop) -> pa.Table:
+    """Return the catalogue as the shop has it, with the columns of `ITEM_SCHEMA`."""
+    rows = [
+        {
+            "item_id": item.item_id,
+            "title": item.title,
+            "category": item.product.kind.category,
+            "brand": item.brand,
+            "price": item.price,
+            "stock": item.stock,
+            "available": item.stock > 0,
+            "first_seen": item.first_seen(shop.config),
+            "variant_group": item.variant_group,
+            "image": photo_path(item, shop.config),
+        }
+        for item in shop.items
+    ]
+    return pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
+
+
+def truth_table(shop: Shop) -> pa.Table:
+    """Return what the items really are, with the columns of `TRUTH_SCHEMA`."""
+    return pa.Table.from_pylist(list(_truth(shop)), schema=TRUTH_SCHEMA)
+
+
+def _truth(shop: Shop) -> Iterator[dict[str, object]]:
+    for item in shop.items:
+        product = item.product
+        yield {
+            "item_id": item.item_id,
+            "view": item.view,
+            "broken": item.broken,
+            "duplicate_of": item.duplicate_of,
+            **{name: getattr(product, name) for name in PRODUCT_FIELDS},
+            "style": product.style,
+            "occasion": product.occasion,
+            "room": product.room,
+            "visible": list(true_attributes(product, item.view).items()),
+            "description": true_description(product, item.view),
+        }
+
+
+def _write_photo(world: World, item: Item, config: ShopConfig) -> None:
+    content = photo_bytes(item, config)
+    if content is not None:
+        (world.directory / photo_path(item, config)).write_bytes(content)
