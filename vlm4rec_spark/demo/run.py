@@ -6,12 +6,12 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.config import load_config
+from vlm4rec_spark.demo.world import write_world
 from vlm4rec_spark.pipeline import Pipeline
 from vlm4rec_spark.session import build_session
 from vlm4rec_spark.tables import ALL_TABLES, DESCRIPTIONS, ITEMS, RECOMMENDATIONS
@@ -27,7 +27,7 @@ ITEMS_SHOWN = 4
 
 
 def run(conf: str = "demo", overrides: Sequence[str] = ()) -> str:
-    """Write the shop where it is missing, run both jobs, and tell what came out.
+    """Draw the shop where it is missing, run both jobs, and tell what came out.
 
     Args:
         conf: configuration, `demo` for the one shipped.
@@ -42,9 +42,7 @@ def run(conf: str = "demo", overrides: Sequence[str] = ()) -> str:
     started = time.monotonic()
     config = load_config(conf, overrides)
     shop = FOLDER / "shop"
-    if not (shop / "interactions.parquet").exists():
-        logger.info("the synthetic shop is drawn into %s", shop)
-        import_module("vlm4rec_spark.demo.world").write_world(str(shop))
+    write_world(shop)
     spark = build_session("vlm4rec-demo", warehouse=str(FOLDER / "warehouse"))
     pipeline = Pipeline(spark, config)
     catalog, recommend = pipeline.catalog(), pipeline.recommend()
