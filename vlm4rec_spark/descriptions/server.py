@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 LOG_LINES = 15
 POLL_S = 0.5
+HEALTH_S = 2.0
+"""Patience with one question for health; short, as the lease is renewed between two of them."""
+
 LONGEST_SOCKET_PATH = 100
 """Unix sockets allow about 107 bytes."""
 
@@ -86,7 +89,7 @@ class LocalServer:
             return False
         transport = httpx.HTTPTransport(uds=str(self.socket))
         try:
-            with httpx.Client(transport=transport, timeout=10) as http:
+            with httpx.Client(transport=transport, timeout=HEALTH_S) as http:
                 return http.get("http://local/health").status_code == httpx.codes.OK
         except (httpx.HTTPError, OSError):
             return False

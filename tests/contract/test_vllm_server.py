@@ -1,0 +1,87 @@
+"""A real vLLM server on this machine: shared, tolerant of bad requests, gone when not needed."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import io
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vlm4rec_spark.config import load_config
+from vlm4rec_spark.descriptions import lifeline
+from vlm4rec_spark.descriptions.engine import EngineFailure, Reply
+from vlm4rec_spark.descriptions.local import DEMO_MODEL, LocalClient, LocalSpec, model_path
+from vlm4rec_spark.descriptions.requests import Picture, Request, chat_body
+from vlm4rec_spark.descriptions.server import LocalServer
+from vlm4rec_spark.descriptions.specs import request_rules
+from vlm4rec_spark.errors import EngineError
+
+MODEL = os.environ.get("VLM4REC_TEST_VLM", DEMO_MODEL)
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
+    pytest.mark.skipif(
+        not (Path(model_path(MODEL)) / "config.json").exists(), reason="there is no demo model"
+    ),
+]
+
+
+def jpeg() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (90, 120), (20, 90, 160)).save(out, "JPEG")
+    return out.getvalue()
+
+
+async def ask(client: LocalClient, pictures: list[bytes]) -> list[Reply | EngineFailure]:
+    settings = [f"describe.engine.model={MODEL}", "describe.attributes=fashion"]
+    rules = request_rules(load_config(None, settings))
+    bodies = [
+        chat_body(rules, Request(f"k{i}", (Picture("", f"h{i}"),), "Hats"), [p], name_pictures=True)
+        for i, p in enumerate(pictures)
+    ]
+    try:
+        return list(
+            await asyncio.gather(*(client.complete(b, str(i)) for i, b in enumerate(bodies)))
+        )
+    finally:
+        await client.aclose()
+
+
+def test_one_server_serves_all_and_ends_with_its_lease() -> None:
+    spec = LocalSpec(MODEL, max_num_seqs=8, lease_s=8.0, start_timeout_s=500.0)
+    with ThreadPoolExecutor(2) as threads:
+        clients = list(threads.map(lambda _: spec.open(), range(2)))
+    pids = json.loads((spec.folder / "pids").read_text())
+    first, bad, second = asyncio.run(ask(clients[0], [jpeg(), b"no picture", jpeg()]))
+    assert isinstance(bad, EngineFailure)
+    assert bad.code == "http_400"
+    for reply in (first, second):
+        assert isinstance(reply, Reply)
+        assert reply.text.startswith('{"type":')
+        assert reply.tokens_out > 0
+    (reply,) = asyncio.run(ask(clients[1], [jpeg()]))
+    assert isinstance(reply, Reply)
+    assert json.loads((spec.folder / "pids").read_text()) == pids
+
+    below = lifeline.descendants(pids[0])
+    assert len(below) > 1
+    deadline = time.monotonic() + 60
+    while any(lifeline.start_time(pid) for pid in [*pids, *below]):
+        assert time.monotonic() < deadline, "a process of the server is left"
+        time.sleep(0.5)
+    assert not LocalServer(spec).is_healthy()
+
+
+def test_a_server_that_cannot_start_shows_its_last_words() -> None:
+    spec = LocalSpec(MODEL, server_args=("--no-such-option",), start_timeout_s=300.0)
+    with pytest.raises(EngineError, match="no-such-option"):
+        spec.open()
