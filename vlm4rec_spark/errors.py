@@ -23,8 +23,7 @@ class MissingExtraError(Vlm4RecError):
     def __init__(self, package: str, extra: str) -> None:
         """Name the missing package and the extra that brings it."""
         super().__init__(
-            f"The package '{package}' is not installed; "
-            f"run: pip install 'vlm4rec-spark[{extra}]'"
+            f"The package '{package}' is not installed; run: pip install 'vlm4rec-spark[{extra}]'"
         )
 
 

@@ -16,13 +16,16 @@ from vlm4rec_spark.errors import RecallError, SourceError
 from vlm4rec_spark.profiles import job as profiles_job
 from vlm4rec_spark.runs import RunContext, RunReport
 from vlm4rec_spark.tables import ITEM_VECTORS, ITEMS, PROFILES, RECOMMENDATIONS, SIMILAR_ITEMS
-from vlm4rec_spark.topk import audit, job as topk_job
+from vlm4rec_spark.topk import audit
+from vlm4rec_spark.topk import job as topk_job
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from vlm4rec_spark.delta import TableNames
+    from vlm4rec_spark.tables import TableSpec
 
+Row = dict[str, object]
 ITEMS_IN_SHOP, USERS = 30, 12
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 
@@ -61,13 +64,13 @@ def fill_shop(spark: SparkSession, names: TableNames, n: int = ITEMS_IN_SHOP) ->
     write(spark, names, ITEM_VECTORS, vectors)
 
 
-def write(spark: SparkSession, names: TableNames, spec: delta.TableSpec, rows: list[dict]) -> None:
+def write(spark: SparkSession, names: TableNames, spec: TableSpec, rows: list[Row]) -> None:
     """Merge plain rows into a table."""
     frame = spark.createDataFrame(pa.Table.from_pylist(rows, schema=spec.arrow_schema()))
     delta.merge_on_key(spark, frame, spec, names)
 
 
-def log_rows() -> list[dict]:
+def log_rows() -> list[Row]:
     """Return a log in which user u likes group u % 3, plus rows with each kind of problem."""
     rows = [
         {
@@ -119,9 +122,9 @@ def recommend(context: RunContext) -> tuple[RunReport, RunReport]:
     return profiles_job.run(context), topk_job.run(context)
 
 
-def lists(context: RunContext) -> dict[str, list[tuple]]:
+def lists(context: RunContext) -> dict[str, list[tuple[str, float, str]]]:
     """Return the lists in force."""
-    found: dict[str, list[tuple]] = {}
+    found: dict[str, list[tuple[str, float, str]]] = {}
     rows = delta.read(context.spark, RECOMMENDATIONS, context.names).orderBy("user_id", "rank")
     for row in rows.collect():
         found.setdefault(row["user_id"], []).append((row["item_id"], row["score"], row["reason"]))

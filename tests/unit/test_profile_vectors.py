@@ -15,7 +15,8 @@ SIZES = st.integers(1, 6)
 
 def unit(rows: np.ndarray) -> np.ndarray:
     """Scale rows to length 1."""
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    scaled: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return scaled.astype(np.float32)
 
 
 @given(st.integers(0, 10_000), SIZES, SIZES)

@@ -24,7 +24,8 @@ WORDS = pa.map_(pa.string(), pa.string())
 def unit(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
     """Return random unit rows."""
     rows = rng.normal(size=(n, d))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    scaled: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return scaled.astype(np.float32)
 
 
 def item_table(n: int, available: list[bool]) -> pa.Table:

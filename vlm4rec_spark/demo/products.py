@@ -149,7 +149,7 @@ KINDS: dict[str, Kind] = {
 TYPES = tuple(KINDS)
 MATERIALS = ("denim", "knit", "leather", "silk", "linen", "wool", "ceramic", "wood")
 SYMMETRIC_PATTERNS = ("striped", "checked", "colour-block")
-"""Half of the surface each: which colour is 'first' cannot be seen, so the palette order decides."""
+"""Half of the surface each: nobody sees which colour is 'first', so the palette decides."""
 
 
 @dataclass(frozen=True)
@@ -243,14 +243,14 @@ STYLE_POINTS: dict[str, Points] = {
     "wool": {"classic": 1.7},
     "ceramic": {"minimalist": 0.8, "classic": 0.6, "romantic": 0.4},
     "wood": {"bohemian": 1.6, "classic": 0.4},
-    **dict.fromkeys(("black", "white", "grey"), {"minimalist": 1.1}),
-    **dict.fromkeys(("pink", "purple"), {"romantic": 1.1}),
-    **dict.fromkeys(("mustard", "orange", "brown"), {"bohemian": 1.1}),
-    **dict.fromkeys(("red", "sky blue", "emerald"), {"sporty": 1.0}),
+    **{name: {"minimalist": 1.1} for name in ("black", "white", "grey")},
+    **{name: {"romantic": 1.1} for name in ("pink", "purple")},
+    **{name: {"bohemian": 1.1} for name in ("mustard", "orange", "brown")},
+    **{name: {"sporty": 1.0} for name in ("red", "sky blue", "emerald")},
     "navy": {"classic": 1.1},
     "sneaker": {"sporty": 1.2},
-    **dict.fromkeys(("maxi", "wide-brim", "wide-leg"), {"bohemian": 0.7}),
-    **dict.fromkeys(("baseball", "beanie", "high-top"), {"streetwear": 0.8}),
+    **{name: {"bohemian": 0.7} for name in ("maxi", "wide-brim", "wide-leg")},
+    **{name: {"streetwear": 0.8} for name in ("baseball", "beanie", "high-top")},
 }
 
 OCCASION_POINTS: dict[str, Points] = {
@@ -263,9 +263,9 @@ OCCASION_POINTS: dict[str, Points] = {
     "silk": {"evening": 1.3},
     "leather": {"evening": 0.8},
     "linen": {"beach wedding": 1.2},
-    **dict.fromkeys(("floral", "dotted"), {"garden party": 0.9}),
-    **dict.fromkeys(("dress", "skirt", "handbag"), {"gym": -0.7, "evening": 0.3}),
-    **dict.fromkeys(("coat", "boot"), {"gym": -2.0, "beach wedding": -1.0, "weekend": 0.5}),
+    **{name: {"garden party": 0.9} for name in ("floral", "dotted")},
+    **{name: {"gym": -0.7, "evening": 0.3} for name in ("dress", "skirt", "handbag")},
+    **{name: {"gym": -2.0, "beach wedding": -1.0, "weekend": 0.5} for name in ("coat", "boot")},
     "maxi": {"beach wedding": 0.6},
 }
 

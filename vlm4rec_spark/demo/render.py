@@ -49,7 +49,7 @@ class Placement:
     def to_pixels(self, points: npt.NDArray[np.float32], side: int) -> npt.NDArray[np.float32]:
         """Map sketch points (n, 2) to pixel coordinates (n, 2)."""
         c, s = math.cos(self.turn), math.sin(self.turn)
-        scaled = (points - self.centre) * np.float32([self.scale_x, self.scale_y])
+        scaled = (points - self.centre) * np.array([self.scale_x, self.scale_y], np.float32)
         matrix = np.array([[c, s], [-s, c]], np.float32)
         return ((scaled @ matrix + self.shift + 1) * np.float32(side / 2)).astype(np.float32)
 
@@ -98,9 +98,7 @@ def render(product: Product, view: str = "clear", seed: int = 0, side: int = 192
     return Photo(np.ascontiguousarray(pixels), body)
 
 
-def _placement(
-    sketch: Sketch, product: Product, view: str, rng: np.random.Generator
-) -> Placement:
+def _placement(sketch: Sketch, product: Product, view: str, rng: np.random.Generator) -> Placement:
     if view == "close-up":
         zoom = rng.uniform(*CLOSE_UP_ZOOM)
         shift = rng.uniform(-0.3, 0.3, 2).astype(np.float32)
@@ -156,14 +154,17 @@ def _blur(mask: Bytes, radius: float) -> Map:
     """Blur a mask, empty outside the picture; returns 0 to 1."""
     margin = math.ceil(radius * 2)
     padded = Image.fromarray(np.pad(mask, margin))
-    blurred = np.asarray(padded.filter(ImageFilter.BoxBlur(radius)).filter(ImageFilter.BoxBlur(radius)))
-    return blurred[margin:-margin, margin:-margin].astype(np.float32) / 255
+    blurred = np.asarray(
+        padded.filter(ImageFilter.BoxBlur(radius)).filter(ImageFilter.BoxBlur(radius))
+    )
+    inner: Map = blurred[margin:-margin, margin:-margin].astype(np.float32) / np.float32(255)
+    return inner
 
 
 def _grid(side: int) -> tuple[Map, Map]:
     """Return x and y of every pixel, -1 to 1."""
     line = (np.arange(side, dtype=np.float32) + np.float32(0.5)) / side * 2 - 1
-    x, y = np.meshgrid(line, line)
+    x, y = np.meshgrid(line.astype(np.float32), line.astype(np.float32))
     return x, y
 
 
@@ -257,7 +258,7 @@ def _surface(
         surface += 90 * lift * (1 - colour.mean(0) / np.float32(255))
     if texture.sheen is not None:
         surface += (255 - surface) * texture.sheen
-    return surface, light
+    return surface.astype(np.float32), light.astype(np.float32)
 
 
 def _two_colours(product: Product, canvas: Canvas, rng: np.random.Generator) -> Map:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
-from vlm4rec_spark.demo.products import Product
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vlm4rec_spark.demo.products import Product
 
 RANGES = ("Aria", "Nora", "Vela", "Lumo", "Kite", "Moss", "Fjord", "Iris", "Sol", "Wren")
 EXTRAS = ("new in", "last sizes", "our favourite", "limited", "best seller", "-20 %", "restocked")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from vlm4rec_spark.descriptions.schema import NOT_VISIBLE, AttributeSchema, Field
 
+ANSWER = (
+    "Answer with one JSON object that has these keys. "
+    f"Write '{NOT_VISIBLE}' where the picture does not show it."
+)
 TASK = "Describe this product."
 TITLE = "Its title in the catalogue, which may be wrong: "
 MAX_TITLE_CHARACTERS = 200
@@ -13,8 +17,7 @@ def system_prompt(schema: AttributeSchema, category: str | None) -> str:
     """Return the static part: the same for all items of a category, so a server can cache it."""
     lines = [
         schema.instructions,
-        "Answer with one JSON object that has these keys. "
-        f"Write '{NOT_VISIBLE}' where the picture does not show it.",
+        ANSWER,
         *(_line(field) for field in schema.fields_for(category)),
     ]
     return "\n".join(lines)
@@ -22,9 +25,7 @@ def system_prompt(schema: AttributeSchema, category: str | None) -> str:
 
 def _line(field: Field) -> str:
     limit = (
-        f"one of {', '.join(field.values)}"
-        if field.values
-        else f"at most {field.max_words} words"
+        f"one of {', '.join(field.values)}" if field.values else f"at most {field.max_words} words"
     )
     return f"- {field.name}: {field.ask}; {limit}"
 
@@ -35,7 +36,7 @@ def user_prompt(title: str | None) -> str:
     Angle brackets, bars and control characters go: '<image>' or '<|im_end|>' in a title would
     count as one of the model's own control tokens.
 
-    >>> user_prompt("Model 4471,\\n teal")
+    >>> user_prompt("Model 4471,  teal")
     'Describe this product. Its title in the catalogue, which may be wrong: Model 4471, teal'
     """
     harmless = "".join(c if c.isprintable() and c not in "<>|" else " " for c in title or "")

@@ -93,10 +93,8 @@ def parse_attributes(data: object, origin: str) -> AttributeSchema:
     """Turn the content of an attribute file into a schema; every mistake is listed at once."""
     if not isinstance(data, Mapping):
         raise ConfigError(f"{origin}: expected a mapping with name, instructions, fields.")
-    mistakes: list[str] = []
-    for key in ("name", "instructions", "fields", "description"):
-        if not data.get(key):
-            mistakes.append(f"{key} is missing")
+    required = ("name", "instructions", "fields", "description")
+    mistakes = [f"{key} is missing" for key in required if not data.get(key)]
     fields = tuple(
         _field(name, spec, mistakes) for name, spec in dict(data.get("fields") or {}).items()
     )

@@ -1,4 +1,4 @@
-"""How a synthetic product is drawn: outlines of each type, patterns and materials of its surface."""
+"""How a synthetic product is drawn: the outline of each type, patterns and materials."""
 
 from vlm4rec_spark.demo.drawing.accessories import ACCESSORIES
 from vlm4rec_spark.demo.drawing.clothes import CLOTHES

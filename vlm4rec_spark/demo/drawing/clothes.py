@@ -54,14 +54,13 @@ def shirt(sketch: Sketch, product: Product) -> None:
         (0.34, -0.2),
     ]  # fmt: skip
     sketch.body(short if product.finish == "short sleeves" else long, 0.9, mirrored=True)
-    neck: list[Point] = {
+    necks: dict[str, list[Point]] = {
         "collared": [(0.0, -0.5), (0.15, -0.64)],
         "round-neck": [(0.0, -0.47), (0.14, -0.48, 0.17, -0.64)],
         "v-neck": [(0.0, -0.22), (0.18, -0.64)],
-    }[product.cut]
-    sketch.body(
-        symmetric([*neck, (0.4, -0.55), (0.36, -0.2), (0.38, 0.6), (0.2, 0.68, 0, 0.66)])
-    )
+    }
+    neck = necks[product.cut]
+    sketch.body(symmetric([*neck, (0.4, -0.55), (0.36, -0.2), (0.38, 0.6), (0.2, 0.68, 0, 0.66)]))
     if product.cut == "collared":
         sketch.body([(0, -0.48), (0.13, -0.7), (0.24, -0.6), (0.13, -0.36)], 1.12, mirrored=True)
         sketch.seam([(0, -0.46), (0, 0.65)], 0.02)
@@ -158,7 +157,10 @@ def knitwear(sketch: Sketch, product: Product) -> None:
         x = -0.36 + 0.09 * i
         sketch.seam([(x, 0.47), (x, 0.6)], 0.012)
     if product.cut == "turtleneck":
-        sketch.body([(-0.2, -0.56), (-0.17, -0.9), (0.17, -0.9), (0.2, -0.56), (0, -0.5, -0.2, -0.56)], 1.1)
+        collar: list[Point] = [
+            (-0.2, -0.56), (-0.17, -0.9), (0.17, -0.9), (0.2, -0.56), (0, -0.5, -0.2, -0.56)
+        ]  # fmt: skip
+        sketch.body(collar, 1.1)
         sketch.seam([(-0.18, -0.74), (0, -0.7, 0.18, -0.74)], 0.02)
     elif open_neck:
         sketch.seam([(-0.18, -0.63), (0, -0.1), (0.18, -0.63)], 0.05)

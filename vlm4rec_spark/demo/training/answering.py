@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from vlm4rec_spark.demo.training.examples import Example, photograph
 from vlm4rec_spark.demo.training.language import conversation
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 BATCH = 50
 MAX_TOKENS = 120

@@ -161,7 +161,9 @@ def train_language(
     mean, deviation = _feature_scale(tower, pictures)
     language, projector = model.model.language_model, model.model.multi_modal_projector
     batches = Batches(tokenizer)
-    matrices = [p for part in (language.layers, projector) for p in part.parameters() if p.ndim == 2]
+    matrices = [
+        p for part in (language.layers, projector) for p in part.parameters() if p.ndim == 2
+    ]
     chosen = {id(p) for p in matrices}
     trained = (*language.parameters(), *projector.parameters(), *model.lm_head.parameters())
     rest = [p for p in trained if id(p) not in chosen]
@@ -203,7 +205,9 @@ def train_language(
 
 def _load_tower(model: LlavaForConditionalGeneration, tower: Tower) -> None:
     target = model.model.vision_tower
-    prefix = "vision_model." if any(k.startswith("vision_model.") for k in target.state_dict()) else ""
+    prefix = (
+        "vision_model." if any(k.startswith("vision_model.") for k in target.state_dict()) else ""
+    )
     weights = {prefix + name: value for name, value in tower.to_clip().items()}
     result = target.load_state_dict(weights, strict=False)
     # The post-norm of CLIP is not used by LLaVA, which reads the last hidden state.

@@ -63,7 +63,9 @@ def _draw_chunk(job: tuple[Path, range, bool]) -> None:
     for row, number in enumerate(numbers):
         example = make_example(number, held_out_combination=held_out_combination)
         picture, body = photograph(example)
-        pixels[row] = np.asarray(picture.resize((STORED_SIDE, STORED_SIDE), Image.Resampling.BICUBIC))
+        pixels[row] = np.asarray(
+            picture.resize((STORED_SIDE, STORED_SIDE), Image.Resampling.BICUBIC)
+        )
         mask = Image.fromarray(body).resize((STORED_SIDE, STORED_SIDE), Image.Resampling.BOX)
         inner = mask.crop((MARGIN, MARGIN, STORED_SIDE - MARGIN, STORED_SIDE - MARGIN))
         cover[row] = np.asarray(inner.resize((GRID, GRID), Image.Resampling.BOX)).ravel()

@@ -16,7 +16,7 @@ VOCABULARY_SIZE = 1100
 TEXTS = 4000
 ROLES = ("SYSTEM:\n", "USER:\n", "ASSISTANT:\n")
 WORDS = r'\{"\w+":"|","\w+":"|"\}| ?\w[\w-]*|[^\s\w]+|\s+'
-"""How text is split before BPE: JSON keys whole, then words with their space, signs, white space."""
+"""How text is split before BPE: JSON keys whole, words with their space, signs, white space."""
 TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}:{{ '\\n' }}"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"

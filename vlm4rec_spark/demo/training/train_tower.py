@@ -71,7 +71,7 @@ def train_tower(train: PictureSet, held_out: PictureSet, plan: TowerPlan, seed: 
         loss = heads.loss(tokens, labels, cover)
         muon.zero_grad()
         adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(rest, 2.0)
         factor = plan.rate_factor(step)
         muon.step(plan.matrix_rate * factor)
