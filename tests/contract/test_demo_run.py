@@ -1,0 +1,55 @@
+"""Both jobs with real engines on a small synthetic shop, twice; read back without Spark."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.contract.jobs import read_table, vlm4rec
+from vlm4rec_spark.demo.settings import ShopConfig
+from vlm4rec_spark.demo.world import write_world
+
+pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(1500)]
+KEYS = {
+    "items", "described", "failed", "vlm_requests", "pictures_per_s", "users",
+    "users_with_full_lists", "audited_recall", "seconds", "tables",
+}  # fmt: skip
+
+
+def test_the_demo_describes_once_and_lists_nothing_seen_repeated_or_unavailable(
+    tmp_path: Path,
+) -> None:
+    world = write_world(tmp_path / "build/demo/shop", ShopConfig(items=80, users=120))
+    told = vlm4rec("demo", folder=tmp_path)
+    first = json.loads((tmp_path / "build/demo/summary.json").read_text())
+    assert set(first) == KEYS
+    assert first["items"] == 80
+    assert first["described"] >= 75
+    assert first["described"] + first["failed"] == 80
+    assert 0 < first["vlm_requests"] <= 80
+    assert first["users_with_full_lists"] == first["users"] > 100
+    assert first["audited_recall"] >= 0.99
+    assert told.count("For user") == 3
+
+    vlm4rec("demo", folder=tmp_path)
+    second = json.loads((tmp_path / "build/demo/summary.json").read_text())
+    assert second["vlm_requests"] == 0
+    assert second["described"] == first["described"]
+
+    tables = tmp_path / "build/demo/tables/demo"
+    seen = {(r["user_id"], r["item_id"]) for r in pq.read_table(world.interactions).to_pylist()}
+    available = {r["item_id"] for r in read_table(tables, "items") if r["available"]}
+    lists = read_table(tables, "recommendations")
+    assert len(lists) == 10 * first["users"]
+    places = {(row["user_id"], row["item_id"]) for row in lists}
+    assert len(places) == len(lists)
+    assert not places & seen
+    assert {row["item_id"] for row in lists} <= available
+    assert all(row["reason"] for row in lists)
+    found = vlm4rec(
+        *("search", "floral dress for a garden party", "-k", "5", "--conf", "demo"), folder=tmp_path
+    )
+    assert found.count("attributes:") == 5
