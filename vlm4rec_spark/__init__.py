@@ -15,11 +15,11 @@ __all__ = ["Pipeline", "__version__", "load_config"]
 def __getattr__(name: str) -> object:
     """Load the two entry points on first use: importing the package stays light."""
     if name == "load_config":
-        from vlm4rec_spark.config import load_config  # noqa: PLC0415 - see above
+        from vlm4rec_spark.config import load_config
 
         return load_config
     if name == "Pipeline":
-        from vlm4rec_spark.pipeline import Pipeline  # noqa: PLC0415 - see above
+        from vlm4rec_spark.pipeline import Pipeline
 
         return Pipeline
     raise AttributeError(f"module 'vlm4rec_spark' has no attribute '{name}'")
