@@ -137,7 +137,8 @@ def unit_vectors(n_vectors: int, n_dimensions: int, seed: int = 0) -> npt.NDArra
     """Return random vectors of length 1, (n_vectors, n_dimensions)."""
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((n_vectors, n_dimensions))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / lengths, dtype=np.float32)
 
 
 def to_frame(spark: SparkSession, table: pa.Table) -> DataFrame:
