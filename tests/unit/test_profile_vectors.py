@@ -31,7 +31,10 @@ def test_a_profile_has_length_one_and_leans_to_the_heaviest_item(seed: int, n: i
     assert int((vectors @ found).argmax()) == 0 or float((vectors @ found)[0]) > 0.99
 
 
-@given(arrays(np.float64, 4, elements=st.floats(0.01, 10)), st.floats(0.1, 50))
+@given(
+    arrays(np.float64, 4, elements=st.floats(0.01, 10)),
+    st.one_of(st.floats(0.1, 50), st.sampled_from([1e-12, 2.0**-900])),
+)
 def test_the_scale_of_the_weights_does_not_matter(weights: np.ndarray, factor: float) -> None:
     vectors = unit(np.random.default_rng(0).normal(size=(4, 5)))
     first, second = profile(vectors, weights), profile(vectors, weights * factor)
@@ -50,15 +53,16 @@ def test_a_history_that_cancels_out_or_weighs_nothing_gives_no_profile() -> None
 def test_rows_are_grouped_by_user_in_any_order_and_unknown_items_leave_their_user() -> None:
     table = pa.table(
         {
-            "user_id": ["b", "a", "b", "c"],
-            "item_id": ["y", "x", "x", "gone"],
-            "weight": [1.0, 2.0, 3.0, 4.0],
-            "seen": [True, True, False, True],
+            "user_id": ["b", "a", "b", "c", "d"],
+            "item_id": ["y", "x", "x", "gone", None],
+            "weight": [1.0, 2.0, 3.0, 4.0, 0.0],
+            "seen": [True, True, False, True, False],
         }
     )
-    block = histories(table, np.array(["x", "y"]))
-    assert block.users == ["a", "b", "c"]
-    assert block.rows[block.of(1)].tolist() == [0, 1]
+    block = histories(table, np.array(["", "x", "y"]))
+    assert block.users == ["a", "b", "c", "d"]
+    assert block.rows[block.of(1)].tolist() == [1, 2]
     assert block.weights[block.of(1)].tolist() == [3.0, 1.0]
     assert block.seen[block.of(1)].tolist() == [False, True]
     assert block.rows[block.of(2)].tolist() == []
+    assert block.rows[block.of(3)].tolist() == []

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from vlm4rec_spark.config_models import ProfilesConfig
 
 SECONDS_A_DAY = 86_400
+MOST_HALVINGS = 900
+"""Beyond this every event is equally old: a weight of 0 would mean that it does not count."""
 USERS_A_BLOCK = 1000
 HISTORY = "user_id STRING, item_id STRING, weight DOUBLE, seen BOOLEAN"
 
@@ -96,13 +98,14 @@ def history(
     """Return one row per user and item: weight, seen, last_event_at, n_events.
 
     The weight is the sum of event weights, each halved every `half_life_days` before the newest
-    event; only the `max_history` newest items keep theirs. Users whose rows all have a problem
-    other than null ids are kept with a null item, so that they get a list, too.
+    event; only the `max_history` newest items keep theirs. Users who are named in rows with a
+    problem only are kept with a null item, so that they get a list, too.
     """
     usable = judged.where("problem IS NULL")
     newest = usable.agg(F.max("timestamp").alias("newest"))
     age = (F.unix_micros("newest") - F.unix_micros("timestamp")) / (1e6 * SECONDS_A_DAY)
-    decayed = F.col("weight") * F.pow(F.lit(0.5), age / config.half_life_days)
+    halvings = F.least(age / config.half_life_days, F.lit(float(MOST_HALVINGS)))
+    decayed = F.col("weight") * F.pow(F.lit(0.5), halvings)
     masks = F.lit(True) if mask_events is None else F.col("event_type").isin(list(mask_events))
     # Summed in a fixed order: the last bits must not depend on the partitions.
     in_order = F.sort_array(F.collect_list(decayed))
@@ -121,7 +124,18 @@ def history(
         (F.col("weight") > 0).desc(), F.desc("last_event_at"), "item_id"
     )
     kept = F.row_number().over(by_age) <= config.max_history
-    return per_item.withColumn("weight", F.when(kept, F.col("weight")).otherwise(F.lit(0.0)))
+    rows = per_item.withColumn("weight", F.when(kept, F.col("weight")).otherwise(F.lit(0.0)))
+    return rows.unionByName(_users_without_rows(judged, usable), allowMissingColumns=True)
+
+
+def _users_without_rows(judged: DataFrame, usable: DataFrame) -> DataFrame:
+    named = judged.where("user_id IS NOT NULL").select("user_id").distinct()
+    return named.join(usable.select("user_id"), "user_id", "left_anti").select(
+        "user_id",
+        F.lit(None).cast("string").alias("item_id"),
+        F.lit(0.0).alias("weight"),
+        F.lit(False).alias("seen"),
+    )
 
 
 def blocks(rows: DataFrame, n_users: int) -> DataFrame:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SMALLEST_NORM = 1e-9
-"""Below this the history cancels out and says nothing."""
+"""Below this, for a largest weight of 1, the history cancels out and says nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,16 @@ def histories(table: pa.Table, ids: npt.NDArray[np.str_]) -> Histories:
     """Group the rows user_id, item_id, weight, seen by user, in the order of both ids.
 
     Args:
-        table: one row per user and item, in any order.
+        table: one row per user and item, in any order; a null item only names its user.
         ids: ids of the item matrix, sorted; others are left out, their users stay.
     """
     table = table.sort_by([("user_id", "ascending"), ("item_id", "ascending")])
     names = np.asarray(table["user_id"].to_pylist(), dtype=np.str_)
-    items = np.asarray(table["item_id"].to_pylist(), dtype=np.str_)
+    items = np.asarray(table["item_id"].fill_null("").to_pylist(), dtype=np.str_)
+    named = np.asarray(table["item_id"].is_valid().to_pylist(), dtype=bool)
     users, first = np.unique(names, return_index=True)
     rows = np.searchsorted(ids, items)
-    known = ids[np.minimum(rows, len(ids) - 1)] == items if len(ids) else np.zeros(len(items), bool)
+    known = named & (ids[np.minimum(rows, len(ids) - 1)] == items) if len(ids) else named & False
     before = np.concatenate([[0], np.cumsum(known)])
     return Histories(
         users=[str(user) for user in users],
@@ -69,8 +70,12 @@ def profile(
     >>> profile(np.eye(2, dtype=np.float32), np.array([1.0, 0.0])).tolist()
     [1.0, 0.0]
     """
+    largest = float(weights.max(initial=0.0))
+    if largest <= 0:
+        return None
+    # The weights of a user who was away for years are tiny; only their proportions count.
     # Float64 and row by row: the same history gives the same bytes in any block.
-    total = (weights[:, None] * vectors.astype(np.float64)).sum(0)
+    total = ((weights / largest)[:, None] * vectors.astype(np.float64)).sum(0)
     norm = float(np.linalg.norm(total))
     if norm < SMALLEST_NORM:
         return None
