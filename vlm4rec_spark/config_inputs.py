@@ -63,6 +63,10 @@ class ItemColumns(Model):
     """Price, any numeric type."""
     available: Text | None = None
     """Boolean; null means every item of the source is available."""
+    variant_group: Text | None = None
+    """Shared by variants of one product (sizes, colours)."""
+    first_seen: Text | None = None
+    """When the shop first had the item; null: the first run that saw it."""
     image: Text | tuple[Text, ...] | None = "image"
     """One column (bytes, path, URL or an array of these), or several, primary picture first."""
     attributes: tuple[Text, ...] = ()
@@ -148,5 +152,7 @@ class ImagesConfig(Model):
     """Further attempts after a failed download."""
     per_host: Positive = 4
     """Downloads at a time from one host, per task."""
+    refresh: bool = False
+    """Fetch pictures at URLs again although the URL is unchanged."""
     allow_private_addresses: bool = False
     """Allow URLs that lead to private or link-local addresses."""

@@ -95,7 +95,7 @@ def _upsert_images(context: RunContext, source: DataFrame) -> dict[str, int]:
     pending = plan.pending_pictures(
         source,
         images,
-        refresh=bool(getattr(config.images, "refresh", False)),
+        refresh=config.images.refresh,
         tasks=config.describe.tasks,
     )
     read = plan.read_pictures(pending, plan.fetch_spec(config), THREADS)

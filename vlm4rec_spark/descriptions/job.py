@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
-from vlm4rec_spark.catalog import sources
+from vlm4rec_spark.catalog.job import pictures
 from vlm4rec_spark.descriptions import plan
 from vlm4rec_spark.descriptions.report import Tally, check_failures, report
 from vlm4rec_spark.descriptions.specs import worker_spec
@@ -75,18 +75,20 @@ def _recover(context: RunContext) -> None:
         delta.merge_on_key(context.spark, lost, DESCRIPTIONS, context.names)
 
 
-def _contents(context: RunContext, images: DataFrame) -> DataFrame | None:
-    """Return the pictures' bytes from the source, where that holds them itself."""
-    if images.where("status = 'ok' AND uri IS NULL").isEmpty():
+def _source_pictures(context: RunContext, images: DataFrame) -> DataFrame | None:
+    """Return the pictures of the source where `images` cannot lead to the bytes again.
+
+    That is where the source holds them itself, and for URLs: `images.uri` lacks their signature.
+    """
+    if images.where("status = 'ok' AND (uri IS NULL OR uri LIKE 'http%')").isEmpty():
         return None
-    items = sources.unique(sources.read_items(context.spark, context.config))
-    return sources.explode_pictures(items).drop("uri")
+    return pictures(context)
 
 
 def _set_request_keys(context: RunContext, images: DataFrame, spec: WorkerSpec) -> None:
-    pictures = plan.primary_pictures(images, context.config.images.max_images)
+    hashes = plan.primary_pictures(images, context.config.images.max_images)
     items = delta.read(context.spark, ITEMS, context.names)
-    changed = plan.with_request_keys(items, pictures, spec.rules)
+    changed = plan.with_request_keys(items, hashes, spec.rules)
     delta.merge_on_key(context.spark, changed, ITEMS, context.names)
 
 
@@ -104,7 +106,7 @@ def _counts(context: RunContext) -> tuple[int, int, int]:
 def _describe(context: RunContext, images: DataFrame, spec: WorkerSpec) -> None:
     """Infer, append, merge, slice by slice: a crash before an append loses that slice only."""
     settings = context.config.describe
-    contents = _contents(context, images)
+    source = _source_pictures(context, images)
     # Not the run id alone: a run that is repeated under its id may have new work in a slice.
     # What it landed before is left out by the anti-join already.
     app_id = f"vlm4rec-describe-{context.run_id}-{uuid.uuid4().hex[:8]}"
@@ -112,8 +114,8 @@ def _describe(context: RunContext, images: DataFrame, spec: WorkerSpec) -> None:
         ours = plan.in_slice(number, settings.slices)
         todo = plan.pending(*_read(context)).where(ours)
         shown = images.join(todo.select("item_id"), "item_id", "left_semi")
-        pictures = plan.primary_pictures(shown, context.config.images.max_images, contents)
-        rows = plan.described(todo, pictures, spec, settings.tasks)
+        asked = plan.primary_pictures(shown, context.config.images.max_images, source)
+        rows = plan.described(todo, asked, spec, settings.tasks)
         delta.append_once(rows, DESCRIPTIONS_LOG, context.names, app_id, number)
         _, _, landed = _read(context)
         mine = landed.where(ours & (F.col("run_id") == context.run_id))

@@ -23,21 +23,22 @@ if TYPE_CHECKING:
 
 
 def primary_pictures(
-    images: DataFrame, max_images: int, contents: DataFrame | None = None
+    images: DataFrame, max_images: int, source: DataFrame | None = None
 ) -> DataFrame:
     """Return item_id, pictures (array of sha256, uri, content), the usable ones in order.
 
     Args:
         images: the `images` table.
         max_images: pictures of one item that go into one request.
-        contents: item_id, position, content (binary), where the source holds the bytes itself;
-            None leaves the content null, to be read from the uri on the worker.
+        source: item_id, position, uri, content (binary, or null: to be read from the uri), for
+            reading the bytes again; `images.uri` is for people and lacks what may be secret.
+            None where only the hashes matter.
     """
     usable = images.where("status = 'ok'").select("item_id", "position", "sha256", "uri")
-    if contents is None:
+    if source is None:
         usable = usable.withColumn("content", F.lit(None).cast("binary"))
     else:
-        usable = usable.join(contents, ["item_id", "position"], "left")
+        usable = usable.drop("uri").join(source, ["item_id", "position"], "left")
     ordered = F.sort_array(F.collect_list(F.struct("position", "sha256", "uri", "content")))
     first = F.slice(ordered, 1, max_images)
     pictures = F.transform(first, lambda p: p.dropFields("position"))
