@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,16 +11,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Pipeline", "__version__", "load_config"]
+_ENTRY_POINTS = {"Pipeline": "vlm4rec_spark.pipeline", "load_config": "vlm4rec_spark.config"}
 
 
 def __getattr__(name: str) -> object:
-    """Load the two entry points on first use: importing the package stays light."""
-    if name == "load_config":
-        from vlm4rec_spark.config import load_config
-
-        return load_config
-    if name == "Pipeline":
-        from vlm4rec_spark.pipeline import Pipeline
-
-        return Pipeline
-    raise AttributeError(f"module 'vlm4rec_spark' has no attribute '{name}'")
+    """Load an entry point on first use: importing the package stays light."""
+    if name not in _ENTRY_POINTS:
+        raise AttributeError(f"module 'vlm4rec_spark' has no attribute '{name}'")
+    return getattr(import_module(_ENTRY_POINTS[name]), name)
