@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from vlm4rec_spark.errors import SchemaError
 from vlm4rec_spark.profiles.vectors import histories
+from vlm4rec_spark.topk import engines
 from vlm4rec_spark.topk.audit import recall
 from vlm4rec_spark.topk.engines import ExactSearcher, ScannSearcher, build_index
-from vlm4rec_spark.topk.lists import Entry, lists_for
+from vlm4rec_spark.topk.lists import Entry, candidates, lists_for
 from vlm4rec_spark.topk.reasons import profile_reason, shared_words, similar_reason
 from vlm4rec_spark.topk.snapshot import Snapshot, load_snapshot, write_snapshot
 
@@ -141,6 +142,47 @@ def test_scann_finds_what_exact_search_finds(tmp_path: Path) -> None:
     exact = ExactSearcher(vectors).nearest(queries, 20)
     for ours, truth in zip(found, exact, strict=True):
         assert set(truth[:20].tolist()) <= set(ours.tolist())
+
+
+def test_scanns_tree_reaches_its_recall_on_rows_with_clusters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "BRUTE_FORCE_BELOW", 1000)
+    rng = np.random.default_rng(4)
+    centres = unit(rng, 40, 64)
+    vectors = centres[rng.integers(0, 40, 4000)] + 0.08 * rng.normal(size=(4000, 64))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    queries = vectors[:100]
+    build_index(vectors, tmp_path)
+    found = ScannSearcher(tmp_path, 4000).nearest(queries, 20)
+    exact = ExactSearcher(vectors).nearest(queries, 20)
+    shared = [np.isin(b[:20], a).sum() for a, b in zip(found, exact, strict=True)]
+    assert sum(shared) / (20 * len(queries)) > 0.99
+
+
+def test_what_an_engine_leaves_out_is_made_up_from_all_eligible_items() -> None:
+    state = snapshot(0, 6, [True, True, False, True, True, True])
+    found = np.array([3, 0])  # positions among the available items: rows 4 and 0
+    assert candidates(state, found, np.array([0]), 1).tolist() == [4]
+    assert candidates(state, found, np.array([0]), 2).tolist() == [1, 3, 4, 5]
+
+
+def test_the_reason_of_a_user_who_was_away_for_years_names_the_heaviest_item() -> None:
+    state = snapshot(0, 4, [True] * 4)
+    state.vectors[:] = np.eye(6, dtype=np.float32)[[0, 1, 0, 1]]
+    table = pa.table(
+        {
+            "user_id": ["u", "u"],
+            "item_id": ["i000", "i001"],
+            "weight": [1e-12, 3e-12],
+            "seen": [True] * 2,
+        }
+    )
+    entries = list(lists_for(state, histories(table, state.ids), 2, "exact"))
+    assert [(e.item_id, e.because_item_id, e.arm) for e in entries] == [
+        ("i003", "i001", "profile"),
+        ("i002", "i000", "profile"),
+    ]
 
 
 def test_scann_returns_every_row_of_a_small_matrix_once(tmp_path: Path) -> None:

@@ -37,7 +37,27 @@ class Entry:
 def searcher_of(snapshot: Snapshot, engine: str) -> Searcher:
     """Return the engine over the available items."""
     loaded = load_searcher(engine, snapshot.index, len(snapshot.available))
-    return loaded or ExactSearcher(snapshot.vectors[snapshot.available])
+    return loaded or ExactSearcher(snapshot.listable)
+
+
+def candidates(
+    snapshot: Snapshot, positions: npt.NDArray[np.int64], excluded: npt.NDArray[np.int64], k: int
+) -> npt.NDArray[np.int64]:
+    """Return what an engine found less what may not be listed; all items where it is too little.
+
+    Args:
+        snapshot: the catalogue.
+        positions: what the engine returned, positions among the available items.
+        excluded: rows that may not be listed, none twice.
+        k: items wanted.
+
+    Returns:
+        Ascending rows, at least min(k, eligible) of them.
+    """
+    rows = np.setdiff1d(snapshot.available[positions], excluded, assume_unique=True)
+    if len(rows) >= k:
+        return np.sort(rows)
+    return np.sort(np.setdiff1d(snapshot.available, excluded, assume_unique=True))
 
 
 def best_rows(
@@ -63,18 +83,29 @@ def lists_for(snapshot: Snapshot, histories: Histories, k: int, engine: str) -> 
             queries.append(vector)
     if not known:
         return
-    most_seen = max(int(histories.seen[histories.of(u)].sum()) for u in known)
     searcher = searcher_of(snapshot, engine)
-    found = searcher.nearest(np.stack(queries), k + most_seen)
-    for user, query, positions in zip(known, queries, found, strict=True):
-        part = histories.of(user)
-        seen = histories.rows[part][histories.seen[part]]
-        rows = np.setdiff1d(snapshot.available[positions], seen)
-        eligible = np.setdiff1d(snapshot.available, seen, assume_unique=True)
-        if len(rows) < min(k, len(eligible)):  # the engine came back short
-            rows = eligible
-        best, scores = best_rows(snapshot, query, rows, k)
-        yield from _explained(snapshot, histories, user, best, scores)
+    for margin, members in _by_seen(histories, known).items():
+        found = searcher.nearest(np.stack([queries[m] for m in members]), k + margin)
+        for member, positions in zip(members, found, strict=True):
+            user = known[member]
+            part = histories.of(user)
+            seen = histories.rows[part][histories.seen[part]]
+            rows = candidates(snapshot, positions, seen, k)
+            best, scores = best_rows(snapshot, queries[member], rows, k)
+            yield from _explained(snapshot, histories, user, best, scores)
+
+
+def _by_seen(histories: Histories, users: list[int]) -> dict[int, list[int]]:
+    """Group positions in `users` by the power of two that covers what each has seen.
+
+    Searching deeper costs in proportion: one heavy user must not make a whole block deep.
+    """
+    groups: dict[int, list[int]] = {}
+    for position, user in enumerate(users):
+        n_seen = int(histories.seen[histories.of(user)].sum())
+        margin = 1 << (n_seen - 1).bit_length() if n_seen else 0
+        groups.setdefault(margin, []).append(position)
+    return dict(sorted(groups.items()))
 
 
 def _explained(
@@ -88,8 +119,8 @@ def _explained(
     counted = histories.weights[part] > 0
     rows, weights = histories.rows[part][counted], histories.weights[part][counted]
     liked = snapshot.vectors[rows].astype(np.float64)
-    pull = weights[:, None] * (liked @ snapshot.vectors[best].astype(np.float64).T)
-    strongest = np.round(pull, DIGITS).argmax(0)
+    alike = liked @ snapshot.vectors[best].astype(np.float64).T
+    strongest = np.round((weights / weights.max())[:, None] * alike, DIGITS).argmax(0)
     for rank, (row, score) in enumerate(zip(best, scores, strict=True), start=1):
         because = int(rows[strongest[rank - 1]])
         shared = shared_words(snapshot.words[because], snapshot.words[row])

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from vlm4rec_spark.profiles.plan import blocks
 from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
-from vlm4rec_spark.topk.lists import best_rows, lists_for, searcher_of
+from vlm4rec_spark.topk.lists import best_rows, candidates, lists_for, searcher_of
 from vlm4rec_spark.topk.reasons import shared_words, similar_reason
 from vlm4rec_spark.topk.snapshot import Snapshot, load_snapshot
 
@@ -75,8 +75,8 @@ def _similar(
     queries = np.ascontiguousarray(snapshot.vectors[targets])
     found = searcher_of(snapshot, engine).nearest(queries, k + 1)
     for target, query, positions in zip(targets, queries, found, strict=True):
-        rows = snapshot.available[positions]
-        best, scores = best_rows(snapshot, query, np.sort(rows[rows != target]), k)
+        rows = candidates(snapshot, positions, np.array([target]), k)
+        best, scores = best_rows(snapshot, query, rows, k)
         for rank, (row, score) in enumerate(zip(best, scores, strict=True), start=1):
             yield {
                 "target_item_id": str(snapshot.ids[target]),

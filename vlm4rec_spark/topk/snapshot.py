@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,13 @@ class Snapshot:
     titles: list[str]
     words: list[dict[str, str]]
     """Visible attributes of each item, name to value."""
+
+    @cached_property
+    def listable(self) -> Vectors:
+        """Vectors of the available items, copied only where some are not available."""
+        if len(self.available) == len(self.ids):
+            return self.vectors
+        return np.ascontiguousarray(self.vectors[self.available])
 
     @property
     def index(self) -> Path:
