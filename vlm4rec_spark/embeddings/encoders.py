@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from vlm4rec_spark.errors import EngineError, MissingExtraError
+from vlm4rec_spark.errors import EngineError, MissingExtraError, Vlm4RecError
 
 if TYPE_CHECKING:
     from vlm4rec_spark.config_models import Config
@@ -39,7 +39,7 @@ class EncoderSpec:
     batch_size: int = 64
 
     @property
-    def name(self) -> str:
+    def identity(self) -> str:
         """The name vectors are cached under: model@revision."""
         return f"{self.model}@{self.revision or 'main'}"
 
@@ -48,8 +48,8 @@ class EncoderSpec:
         """Whether the weights are files here, so that the revision is none of the hub's."""
         return self.model == DEMO or Path(self.model).is_dir()
 
-    def build(self) -> Encoder:
-        """Load the encoder; see `load_encoder` for the one of this process."""
+    def open(self) -> Encoder:
+        """Load the encoder; `load_encoder` returns the one this process keeps."""
         return Encoder(self)
 
 
@@ -82,7 +82,9 @@ class Encoder:
             ) from error
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Return (n, d) float32 unit rows; a row the model gave no finite vector for is NaN."""
+        """Return (n, d) float32 unit rows; a row the model gave no usable vector for is NaN."""
+        if not texts:
+            return np.empty((0, int(self.model.get_sentence_embedding_dimension())), np.float32)
         raw = self.model.encode(
             list(texts),
             batch_size=self.spec.batch_size,
@@ -95,6 +97,8 @@ class Encoder:
 
 def encoder_spec(config: Config) -> EncoderSpec:
     """Return the encoder of a configuration; a directory is named by what is in it.
+
+    Whether the model can be loaded shows when it is opened.
 
     Raises:
         MissingExtraError: `demo` is asked for and its package is not installed.
@@ -125,7 +129,6 @@ def model_path(model: str) -> str:
     return str(get_model_path())
 
 
-@lru_cache(maxsize=8)
 def folder_hash(folder: str) -> str:
     """Return 12 hex digits that change with any file of a model directory."""
     digest = hashlib.sha256()
@@ -141,19 +144,24 @@ def folder_hash(folder: str) -> str:
 @lru_cache(maxsize=1)
 def load_encoder(spec: EncoderSpec) -> Encoder:
     """Build the encoder once per process: a Python worker serves many tasks."""
-    logger.info("loading the encoder %s", spec.name)
-    return spec.build()
+    logger.info("loading the encoder %s", spec.identity)
+    return spec.open()
 
 
 def encode_texts(spec: EncoderSpec, texts: Sequence[str]) -> Vectors:
     """Return (n, d) float32 unit rows, one per text, all finite.
 
     Raises:
+        Vlm4RecError: a text is empty: it means nothing, and must not get a vector that does.
         EngineError: the encoder cannot be loaded, or gives a vector that cannot be used.
+        MissingExtraError: sentence-transformers is not installed.
     """
+    for position, text in enumerate(texts):
+        if not text.strip():
+            raise Vlm4RecError(f"Text {position} is empty; give at least one word.")
     vectors = load_encoder(spec).encode(texts)
     if not np.isfinite(vectors).all():
-        raise EngineError(f"The encoder {spec.name} gives vectors that are not finite or zero.")
+        raise EngineError(f"The encoder {spec.identity} gives vectors that are not finite or zero.")
     return vectors
 
 

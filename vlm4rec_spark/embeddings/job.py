@@ -7,7 +7,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-from pyspark.sql import functions as sf
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.embeddings import plan
@@ -25,8 +25,9 @@ def run(context: RunContext) -> RunReport:
     """Embed the texts this encoder has not seen, and bring `item_vectors` in step.
 
     Returns:
-        counts: texts (different ones), reused, encoded, failed (item texts without a vector),
-            vectors_changed (rows of `item_vectors` written).
+        counts: texts (different ones), reused, encoded; of `item_vectors`: vectors (ok rows),
+            empty (items without the text), failed (texts the encoder gives no vector for),
+            changed (rows written). figures: texts_per_s, over the time spent encoding.
 
     Raises:
         EngineError: the encoder cannot be loaded.
@@ -34,74 +35,88 @@ def run(context: RunContext) -> RunReport:
     """
     started = time.monotonic()
     spec = encoder_spec(context.config)
-    texts = _stage_texts(context)
-    wanted = _distinct(texts)
-    to_encode = plan.pending(texts, _embeddings(context), spec.name).count()
-    encoding = time.monotonic()
+    texts = _texts(context)
+    wanted, to_encode = _text_counts(context, texts, spec)
+    encoding_started = time.monotonic()
     if to_encode:
         _encode(context, texts, spec, to_encode)
-    encoding = time.monotonic() - encoding
-    still_missing = plan.pending(texts, _embeddings(context), spec.name).count()
+    encoding = time.monotonic() - encoding_started
     changed = _put_in_force(context, texts, spec)
-    failed = _failed(context)
     counts = {
         "texts": wanted,
         "reused": wanted - to_encode,
-        "encoded": to_encode - still_missing,
-        "failed": failed,
-        "vectors_changed": changed,
+        "encoded": to_encode,
+        **_vector_counts(context),
+        "changed": changed,
     }
-    if failed:
-        logger.warning("%d item texts have no vector; item_vectors.message says why", failed)
+    if counts["failed"]:
+        logger.warning("%d item texts got no vector; item_vectors names them", counts["failed"])
     seconds = time.monotonic() - started
-    figures = {"texts_per_s": counts["encoded"] / max(encoding, 1e-9)}
-    share = f"encoding took {encoding / max(seconds, 1e-9):.0%} of the time"
-    return RunReport("embeddings", counts, figures, seconds, share)
+    figures = {"texts_per_s": to_encode / encoding if to_encode else 0.0}
+    return RunReport(
+        "embeddings", counts, figures, seconds, _bottleneck(to_encode, encoding, seconds)
+    )
+
+
+def _texts(context: RunContext) -> DataFrame:
+    spark, names = context.spark, context.names
+    items, descriptions = (delta.read(spark, spec, names) for spec in (ITEMS, DESCRIPTIONS))
+    return plan.item_texts(items, descriptions, context.config.embed.texts)
 
 
 def _embeddings(context: RunContext) -> DataFrame:
     return delta.read(context.spark, EMBEDDINGS, context.names)
 
 
-def _stage_texts(context: RunContext) -> DataFrame:
-    """Write the texts to a working table, so that they are made once; return it."""
-    spark, names = context.spark, context.names
-    texts = plan.item_texts(
-        delta.read(spark, ITEMS, names),
-        delta.read(spark, DESCRIPTIONS, names),
-        context.config.embed.texts,
-    )
-    staged = delta.read(spark, plan.ITEM_TEXTS, names)  # made where it is missing
-    qualified = names.qualified(plan.ITEM_TEXTS)
-    texts.select(*staged.columns).writeTo(qualified).overwrite(sf.lit(True))
-    return spark.table(qualified)
+def _text_counts(context: RunContext, texts: DataFrame, spec: EncoderSpec) -> tuple[int, int]:
+    """Return the numbers of different texts and of those that are to be encoded."""
+    row = plan.text_counts(texts, _embeddings(context), spec.identity).first()
+    return (row["n_texts"], row["n_pending"]) if row else (0, 0)
 
 
-def _distinct(texts: DataFrame) -> int:
-    row = texts.agg(sf.countDistinct("text_sha256").alias("n")).first()
-    return int(row["n"]) if row else 0
-
-
-def _encode(context: RunContext, texts: DataFrame, spec: EncoderSpec, n: int) -> None:
+def _encode(context: RunContext, texts: DataFrame, spec: EncoderSpec, n_texts: int) -> None:
     """Append the vectors slice by slice: a crash costs one slice at most."""
-    slices = -(-n // plan.TEXTS_A_SLICE)
-    tasks = -(-n // (slices * plan.TEXTS_A_TASK))
+    slices = -(-n_texts // plan.TEXTS_A_SLICE)
+    tasks = -(-n_texts // (slices * plan.TEXTS_A_TASK))
     # Not the run id alone: a run repeated under its id may have new texts in a slice.
     app_id = f"vlm4rec-embed-{context.run_id}-{uuid.uuid4().hex[:8]}"
     for number in range(slices):
-        todo = plan.pending(texts, _embeddings(context), spec.name)
+        todo = plan.pending(texts, _embeddings(context), spec.identity)
         rows = plan.encoded(todo.where(plan.in_slice(number, slices)), spec, tasks)
         delta.append_once(rows, EMBEDDINGS, context.names, app_id, number)
-        logger.info("slice %d of %d of the embeddings is committed", number + 1, slices)
+        logger.info("Slice %d of %d of the embeddings is committed.", number + 1, slices)
 
 
 def _put_in_force(context: RunContext, texts: DataFrame, spec: EncoderSpec) -> int:
-    in_force = delta.read(context.spark, ITEM_VECTORS, context.names)
-    rows = plan.item_vectors(texts, _embeddings(context), in_force, spec.name)
-    return delta.merge_on_key(context.spark, rows, ITEM_VECTORS, context.names).changed
+    """Write what changed, then delete what is left over; return the number of rows."""
+    spark, names = context.spark, context.names
+    in_force = delta.read(spark, ITEM_VECTORS, names)
+    rows = plan.item_vectors(texts, _embeddings(context), in_force, spec.identity)
+    changed = delta.merge_on_key(spark, rows, ITEM_VECTORS, names).changed
+    # Asked by keys alone: a merge of everything would move every vector at every run.
+    in_force = delta.read(spark, ITEM_VECTORS, names)
+    if not plan.left_over(texts, in_force).isEmpty():
+        kept = plan.still_wanted(texts, in_force)
+        changed += delta.merge_on_key(spark, kept, ITEM_VECTORS, names, delete_missing=True).changed
+    return changed
 
 
-def _failed(context: RunContext) -> int:
-    vectors = delta.read(context.spark, ITEM_VECTORS, context.names)
-    spaces = list(context.config.embed.texts)
-    return vectors.where(sf.col("space").isin(spaces) & (sf.col("status") == "error")).count()
+def _vector_counts(context: RunContext) -> dict[str, int]:
+    row = (
+        delta.read(context.spark, ITEM_VECTORS, context.names)
+        .agg(
+            F.expr("count_if(status = 'ok')").alias("vectors"),
+            F.expr("count_if(status = 'error' AND text_sha256 IS NULL)").alias("empty"),
+            F.expr("count_if(status = 'error' AND text_sha256 IS NOT NULL)").alias("failed"),
+        )
+        .first()
+    )
+    return row.asDict() if row else {"vectors": 0, "empty": 0, "failed": 0}
+
+
+def _bottleneck(encoded: int, encoding: float, seconds: float) -> str:
+    if not encoded:
+        return "nothing to encode"
+    if encoding > seconds / 2:
+        return f"the encoder: {encoding / seconds:.0%} of the time went into {encoded} texts"
+    return "finding out what to encode and writing it"
