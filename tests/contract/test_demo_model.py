@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,7 +115,7 @@ def accuracy(examples: list[Example], answers: list[Values | None], name: str) -
 
 
 @pytest.fixture(scope="module")
-def guided_answers(spec: LocalSpec, clear: list[Example]) -> Iterator[list[Values | None]]:
+def guided_answers(spec: LocalSpec, clear: list[Example]) -> list[Values | None]:
     """Return the guided answers about the clear pictures."""
     return ask(spec, clear, guided=True)
 

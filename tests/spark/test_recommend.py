@@ -15,7 +15,7 @@ from vlm4rec_spark.config import load_config
 from vlm4rec_spark.errors import RecallError, SourceError
 from vlm4rec_spark.profiles import job as profiles_job
 from vlm4rec_spark.runs import RunContext, RunReport
-from vlm4rec_spark.tables import ITEM_VECTORS, ITEMS, PROFILES, RECOMMENDATIONS, SIMILAR_ITEMS
+from vlm4rec_spark.tables import ITEM_VECTORS, ITEMS, PROFILES, RECOMMENDATIONS, RUNS, SIMILAR_ITEMS
 from vlm4rec_spark.topk import audit
 from vlm4rec_spark.topk import job as topk_job
 
@@ -39,7 +39,7 @@ def vector(number: int) -> list[float]:
 
 def fill_shop(spark: SparkSession, names: TableNames, n: int = ITEMS_IN_SHOP) -> None:
     """Write n items (every seventh unavailable) and their vectors."""
-    rows = [
+    rows: list[Row] = [
         {
             "item_id": f"i{i:02d}",
             "title": f"Item {i}",
@@ -50,7 +50,7 @@ def fill_shop(spark: SparkSession, names: TableNames, n: int = ITEMS_IN_SHOP) ->
         for i in range(n)
     ]
     write(spark, names, ITEMS, rows)
-    vectors = [
+    vectors: list[Row] = [
         {
             "item_id": f"i{i:02d}",
             "space": "caption",
@@ -72,7 +72,7 @@ def write(spark: SparkSession, names: TableNames, spec: TableSpec, rows: list[Ro
 
 def log_rows() -> list[Row]:
     """Return a log in which user u likes group u % 3, plus rows with each kind of problem."""
-    rows = [
+    rows: list[Row] = [
         {
             "user_id": f"u{u:02d}",
             "item_id": f"i{(3 * j + u) % ITEMS_IN_SHOP:02d}",
@@ -90,6 +90,7 @@ def log_rows() -> list[Row]:
         {**first, "item_id": "nobody knows"},
         {**first, "timestamp": datetime(2999, 1, 1, tzinfo=timezone.utc)},
         {**first, "user_id": "window shopper", "event_type": "stare"},
+        {**first, "user_id": "collector", "item_id": "another nobody knows"},
     ]
 
 
@@ -139,7 +140,7 @@ def test_lists_hold_nothing_seen_unavailable_or_repeated_and_a_rerun_writes_noth
     profiles, topk = recommend(context)
     seen = {(r["user_id"], r["item_id"]) for r in log_rows() if r["item_id"]}
     found = lists(context)
-    assert len(found) == USERS + 1
+    assert len(found) == USERS + 2
     for user, entries in found.items():
         ids = [item for item, _, _ in entries]
         assert len(set(ids)) == len(ids) == 8
@@ -148,8 +149,9 @@ def test_lists_hold_nothing_seen_unavailable_or_repeated_and_a_rerun_writes_noth
     own_group = [int(item[1:]) % 3 for item, _, _ in found["u01"][:4]]
     assert own_group == [1] * 4
     assert "Popular" in found["window shopper"][0][2]
+    assert "Popular" in found["collector"][0][2]
     problems = ("null_ids", "future_timestamps", "unknown_items", "duplicates")
-    assert [profiles.counts[p] for p in problems] == [1, 1, 1, 1]
+    assert [profiles.counts[p] for p in problems] == [1, 1, 2, 1]
     assert topk.figures["audited_recall"] == pytest.approx(1.0)
     assert delta.read(spark, PROFILES, names).count() == USERS
     assert delta.read(spark, SIMILAR_ITEMS, names).count() == 3 * ITEMS_IN_SHOP
@@ -194,6 +196,8 @@ def test_lists_under_the_recall_target_do_not_replace_those_in_force(
     with pytest.raises(RecallError, match=r"0\.5000"):
         topk_job.run(context)
     assert delta.read(spark, RECOMMENDATIONS, names).count() == 0
+    recorded = delta.read(spark, RUNS, names).where("stage = 'topk'").collect()
+    assert [row["figures"]["audited_recall"] for row in recorded] == [0.5]
 
 
 def test_a_catalogue_without_vectors_says_to_run_the_catalog_job(

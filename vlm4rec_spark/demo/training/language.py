@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from vlm4rec_spark.demo.training.examples import Example, make_example
-from vlm4rec_spark.demo.training.muon import Muon
+from vlm4rec_spark.demo.training.optimise import Optimiser, Schedule
 from vlm4rec_spark.demo.training.pictures import MARGIN, PictureSet
 from vlm4rec_spark.demo.training.tokenizer import IMAGE
 from vlm4rec_spark.demo.training.tower import (
@@ -47,16 +47,12 @@ class LanguagePlan:
 
     steps: int = 2400
     batch: int = 32
-    matrix_rate: float = 0.02
-    rate: float = 2e-3
-    warm_up: int = 40
-    flat_share: float = 0.3
     title_share: float = 0.35
 
-    def rate_factor(self, step: int) -> float:
-        """Warm up, stay, then fall linearly to almost nothing."""
-        fall = min(1.0, (1 - step / self.steps) / (1 - self.flat_share))
-        return min(1.0, (step + 1) / self.warm_up) * fall + 0.003
+    @property
+    def schedule(self) -> Schedule:
+        """Learning rates over all steps."""
+        return Schedule(self.steps, warm_up=40, flat_share=0.3)
 
 
 def empty_model(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
@@ -158,17 +154,14 @@ def train_language(
     rng = np.random.default_rng(seed)
     model = empty_model(tokenizer)
     _load_tower(model, tower)
-    mean, deviation = _feature_scale(tower, pictures)
+    scale = _feature_scale(tower, pictures)
     language, projector = model.model.language_model, model.model.multi_modal_projector
-    batches = Batches(tokenizer)
     matrices = [
         p for part in (language.layers, projector) for p in part.parameters() if p.ndim == 2
     ]
-    chosen = {id(p) for p in matrices}
     trained = (*language.parameters(), *projector.parameters(), *model.lm_head.parameters())
-    rest = [p for p in trained if id(p) not in chosen]
-    muon = Muon(matrices, weight_decay=0.01)
-    adam = torch.optim.AdamW(rest, lr=plan.rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
+    optimiser = Optimiser(trained, matrices, plan.schedule, weight_decay=0.01, clip=1.0)
+    batches = Batches(tokenizer)
     started, losses = time.monotonic(), []
     for step in range(plan.steps):
         rows = np.sort(rng.choice(len(pictures.pixels), plan.batch, replace=False))
@@ -177,30 +170,40 @@ def train_language(
         top, left = (int(x) for x in rng.integers(0, 2 * MARGIN + 1, 2))
         patches = cut_patches(torch.from_numpy(pictures.pixels[rows]), top, left)
         with torch.autocast("cpu", torch.bfloat16):
-            with torch.no_grad():
-                features = (tower(normalise(patches, augment=True)).float() - mean) / deviation
-            embedded = language.get_input_embeddings()(ids)
-            spot = (ids == batches.image)[..., None].expand_as(embedded)
-            embedded = embedded.masked_scatter(spot, projector(features).to(embedded.dtype))
-            hidden = language(inputs_embeds=embedded, use_cache=False).last_hidden_state
-            said = targets[:, 1:] != IGNORED
-            scores = model.lm_head(hidden[:, :-1][said])
-            loss = functional.cross_entropy(scores.float(), targets[:, 1:][said])
-        muon.zero_grad()
-        adam.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(rest, 1.0)
-        factor = plan.rate_factor(step)
-        muon.step(plan.matrix_rate * factor)
-        for group in adam.param_groups:
-            group["lr"] = plan.rate * factor
-        adam.step()
-        losses.append(loss.item())
+            features = _features(tower, patches, scale)
+            loss = _loss(model, ids, targets, features, batches.image)
+        losses.append(optimiser.step(loss, step))
         if step % 100 == 99:
             seconds = time.monotonic() - started
             logger.info("language %d: loss %.4f, %.0f s", step + 1, np.mean(losses[-100:]), seconds)
-    _fold_scale(model, mean, deviation)
+    _fold_scale(model, *scale)
     return model.eval()
+
+
+@torch.no_grad()
+def _features(tower: Tower, patches: Tensor, scale: tuple[Tensor, Tensor]) -> Tensor:
+    """Return what the tower sees of augmented patches, standardised: (n, 64, 192)."""
+    mean, deviation = scale
+    return (tower(normalise(patches, augment=True)).float() - mean) / deviation
+
+
+def _loss(
+    model: LlavaForConditionalGeneration,
+    ids: Tensor,
+    targets: Tensor,
+    features: Tensor,
+    image: int,
+) -> Tensor:
+    """Cross entropy of the answers' tokens, the pictures in place of their tokens."""
+    language = model.model.language_model
+    embedded = language.get_input_embeddings()(ids)
+    spot = (ids == image)[..., None].expand_as(embedded)
+    shown = model.model.multi_modal_projector(features).to(embedded.dtype)
+    embedded = embedded.masked_scatter(spot, shown)
+    hidden = language(inputs_embeds=embedded, use_cache=False).last_hidden_state
+    said = targets[:, 1:] != IGNORED
+    scores = model.lm_head(hidden[:, :-1][said])
+    return functional.cross_entropy(scores.float(), targets[:, 1:][said])
 
 
 def _load_tower(model: LlavaForConditionalGeneration, tower: Tower) -> None:

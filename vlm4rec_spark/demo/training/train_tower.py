@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vlm4rec_spark.demo.training.examples import HIDDEN_LABEL, VOCABULARIES
-from vlm4rec_spark.demo.training.muon import Muon
+from vlm4rec_spark.demo.training.optimise import Optimiser, Schedule
 from vlm4rec_spark.demo.training.pictures import MARGIN, PictureSet
 from vlm4rec_spark.demo.training.tower import PATCHES, Heads, Tower, cut_patches, normalise
 
@@ -27,20 +27,11 @@ class TowerPlan:
     sparse_batch: int = 128
     full_batch: int = 64
     kept: int = 36
-    matrix_rate: float = 0.02
-    rate: float = 2e-3
-    warm_up: int = 60
-    flat_share: float = 0.25
 
     @property
-    def steps(self) -> int:
-        """All steps."""
-        return self.sparse_steps + self.full_steps
-
-    def rate_factor(self, step: int) -> float:
-        """Warm up, stay, then fall linearly to almost nothing."""
-        fall = min(1.0, (1 - step / self.steps) / (1 - self.flat_share))
-        return min(1.0, (step + 1) / self.warm_up) * fall + 0.003
+    def schedule(self) -> Schedule:
+        """Learning rates over all steps."""
+        return Schedule(self.sparse_steps + self.full_steps, warm_up=60, flat_share=0.25)
 
 
 def train_tower(train: PictureSet, held_out: PictureSet, plan: TowerPlan, seed: int) -> Tower:
@@ -48,37 +39,23 @@ def train_tower(train: PictureSet, held_out: PictureSet, plan: TowerPlan, seed: 
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     tower, heads = Tower(), Heads()
-    matrices = tower.matrices()
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in (*tower.parameters(), *heads.parameters()) if id(p) not in chosen]
-    muon = Muon(matrices)
-    adam = torch.optim.AdamW(rest, lr=plan.rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
-    order = rng.permutation(len(train.pixels))
-    at, started, losses = 0, time.monotonic(), []
-    for step in range(plan.steps):
+    optimiser = Optimiser(
+        (*tower.parameters(), *heads.parameters()),
+        tower.matrices(),
+        plan.schedule,
+        weight_decay=0.02,
+        clip=2.0,
+    )
+    order, at = rng.permutation(len(train.pixels)), 0
+    started, losses = time.monotonic(), []
+    for step in range(plan.schedule.steps):
         sparse = step < plan.sparse_steps
         size = plan.sparse_batch if sparse else plan.full_batch
         if at + size > len(order):
             order, at = rng.permutation(len(train.pixels)), 0
-        rows = np.sort(order[at : at + size])
-        at += size
-        patches, cover, labels = _batch(train, rows, rng)
-        kept = _choose(cover, plan.kept) if sparse else None
-        if kept is not None:
-            patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[-1]))
-            cover = cover.gather(1, kept)
-        tokens = tower(normalise(patches, augment=True), kept)
-        loss = heads.loss(tokens, labels, cover)
-        muon.zero_grad()
-        adam.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(rest, 2.0)
-        factor = plan.rate_factor(step)
-        muon.step(plan.matrix_rate * factor)
-        for group in adam.param_groups:
-            group["lr"] = plan.rate * factor
-        adam.step()
-        losses.append(loss.item())
+        rows, at = np.sort(order[at : at + size]), at + size
+        loss = _loss(tower, heads, _batch(train, rows, rng), plan.kept if sparse else None)
+        losses.append(optimiser.step(loss, step))
         if step % 100 == 99:
             seconds = time.monotonic() - started
             logger.info("tower %d: loss %.3f, %.0f s", step + 1, np.mean(losses[-100:]), seconds)
@@ -86,6 +63,18 @@ def train_tower(train: PictureSet, held_out: PictureSet, plan: TowerPlan, seed: 
             logger.info("held out: %s", tower_accuracy(tower, heads, held_out))
     logger.info("tower, held out: %s", tower_accuracy(tower, heads, held_out))
     return tower.eval()
+
+
+def _loss(
+    tower: Tower, heads: Heads, batch: tuple[Tensor, Tensor, Tensor], kept: int | None
+) -> Tensor:
+    patches, cover, labels = batch
+    if kept is None:
+        return heads.loss(tower(normalise(patches, augment=True)), labels, cover)
+    chosen = _choose(cover, kept)
+    patches = patches.gather(1, chosen[..., None].expand(-1, -1, patches.shape[-1]))
+    tokens = tower(normalise(patches, augment=True), chosen)
+    return heads.loss(tokens, labels, cover.gather(1, chosen))
 
 
 def tower_accuracy(tower: Tower, heads: Heads, pictures: PictureSet) -> dict[str, float]:
