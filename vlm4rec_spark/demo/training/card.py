@@ -34,7 +34,7 @@ Train it again: `make train-demo-model` (48,000 pictures, fixed seeds, about an 
 
 ## Held-out results
 {n} pictures a column, greedy decoding without guidance, transformers, bf16; per cent of right
-answers. *new*: clear pictures of products never drawn in training. *combinations*: (type, colour,
+answers. *new*: clear pictures never drawn in training. *combinations*: (type, colour,
 material) triples never in training. *hidden*: close-ups and dark pictures ({half}), where the right
 answer is often 'not visible'. *shuffled*: the picture of another product, the control.
 
