@@ -17,7 +17,12 @@ from vlm4rec_spark.topk.audit import recall
 from vlm4rec_spark.topk.engines import ExactSearcher, ScannSearcher, build_index
 from vlm4rec_spark.topk.lists import Entry, candidates, lists_for
 from vlm4rec_spark.topk.reasons import profile_reason, shared_words, similar_reason
-from vlm4rec_spark.topk.snapshot import Snapshot, load_snapshot, write_snapshot
+from vlm4rec_spark.topk.snapshot import (
+    Snapshot,
+    load_snapshot,
+    write_popularity,
+    write_snapshot,
+)
 
 WORDS = pa.map_(pa.string(), pa.string())
 
@@ -36,7 +41,6 @@ def item_table(n: int, available: list[bool]) -> pa.Table:
             "item_id": [f"i{i:03d}" for i in range(n)],
             "title": [f"Item {i}" for i in range(n)],
             "available": available,
-            "popularity": [float(n - i) for i in range(n)],
             "words": pa.array([[("style", f"s{i % 3}")] for i in range(n)], WORDS),
         }
     )
@@ -50,7 +54,7 @@ def snapshot(seed: int, n: int, available: list[bool]) -> Snapshot:
         ids=np.asarray(table["item_id"].to_pylist(), np.str_),
         vectors=unit(np.random.default_rng(seed), n, 6),
         available=np.flatnonzero(available),
-        popularity=table["popularity"].to_numpy(),
+        popularity=np.arange(n, 0, -1, dtype=np.float64),
         titles=table["title"].to_pylist(),
         words=[dict(w) for w in table["words"].to_pylist()],
     )
@@ -201,6 +205,11 @@ def test_a_snapshot_reads_back_what_was_written(tmp_path: Path) -> None:
     assert state.ids.tolist() == ["i000", "i001", "i002", "i003", "i004"]
     assert state.available.tolist() == [0, 2, 3]
     assert state.words[4] == {"style": "s1"}
+    assert state.popularity.tolist() == [0.0] * 5
+    popular = np.array([3.0, 0, 1, 2, 4])
+    assert write_popularity(folder, popular) == write_popularity(folder, popular)
+    again = load_snapshot(str(folder), write_popularity(folder, popular))
+    assert again.popularity.tolist() == popular.tolist()
     assert not list(tmp_path.glob(".partial-*"))
 
 

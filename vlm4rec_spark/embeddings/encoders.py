@@ -84,7 +84,8 @@ class Encoder:
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Return (n, d) float32 unit rows; a row the model gave no usable vector for is NaN."""
         if not texts:
-            return np.empty((0, int(self.model.get_sentence_embedding_dimension())), np.float32)
+            # The method that tells the width has another name in each major version.
+            return self.encode(["width"])[:0]
         raw = self.model.encode(
             list(texts),
             batch_size=self.spec.batch_size,

@@ -35,7 +35,7 @@ def run(context: RunContext) -> RunReport:
     rows = plan.history(judged, context.config.profiles, context.config.topk.mask_events)
     rows = landed(context, rows, HISTORY_LANDING)
     n_users = rows.select("user_id").distinct().count()
-    found = plan.profiles(rows, n_users, take_snapshot(context, rows))
+    found = plan.profiles(rows, n_users, take_snapshot(context))
     merged = delta.merge_on_key(
         context.spark,
         landed(context, found, PROFILES.name),

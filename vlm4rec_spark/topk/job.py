@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
@@ -13,14 +14,14 @@ from vlm4rec_spark import delta
 from vlm4rec_spark.errors import RecallError
 from vlm4rec_spark.profiles.job import judged_events
 from vlm4rec_spark.profiles.plan import history
-from vlm4rec_spark.runs import RunReport
+from vlm4rec_spark.runs import RunReport, record
 from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk import plan
 from vlm4rec_spark.topk.audit import Recall, recall
 from vlm4rec_spark.topk.engines import chosen_engine
 from vlm4rec_spark.topk.landing import landed
 from vlm4rec_spark.topk.snapshot import load_snapshot
-from vlm4rec_spark.topk.snapshot_job import take_snapshot
+from vlm4rec_spark.topk.snapshot_job import take_popularity, take_snapshot
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -43,38 +44,40 @@ def run(context: RunContext) -> RunReport:
     rows = history(judged_events(context), context.config.profiles, settings.mask_events)
     rows = landed(context, rows, "history")
     n_users = rows.select("user_id").distinct().count()
-    snapshot = take_snapshot(context, rows)
-    lists = landed(
-        context,
-        plan.recommendations(rows, n_users, snapshot, settings.k, engine, context.run_id),
-        RECOMMENDATIONS.name,
+    snapshot = take_snapshot(context)
+    spec = plan.SearchSpec(
+        snapshot, engine, settings.k, context.run_id, take_popularity(snapshot, rows)
     )
-    audited = _audit(context, rows, lists, snapshot)
+    found = plan.recommendations(rows, n_users, spec)
+    lists = landed(context, found, RECOMMENDATIONS.name)
+    audited = _audit(context, rows, lists, spec)
+    figures = {
+        "audited_recall": audited.mean,
+        "audited_recall_low": audited.low,
+        "audited_users": float(audited.users),
+    }
+    if audited.mean < settings.recall_target:
+        # Recorded before the run fails, so that the table says by how much.
+        seconds = time.monotonic() - started
+        record(context, RunReport("topk", {}, figures, seconds, "failed: recall under its target"))
     _check(audited, settings.recall_target)
     merged = delta.merge_on_key(
         context.spark, lists, RECOMMENDATIONS, context.names, delete_missing=True
     )
-    similar = _similar(context, snapshot, engine)
+    similar = _similar(context, replace(spec, k=settings.similar_k))
     counts = {
         **_counts(lists, settings.k),
         "items": len(load_snapshot(snapshot).ids),
         "list_rows_changed": merged.changed,
         "similar_rows_changed": similar.changed,
     }
-    figures = {
-        "audited_recall": audited.mean,
-        "audited_recall_low": audited.low,
-        "audited_users": float(audited.users),
-    }
     return RunReport("topk", counts, figures, time.monotonic() - started, f"search ({engine})")
 
 
-def _similar(context: RunContext, snapshot: str, engine: str) -> delta.MergeCounts:
-    ids = [(str(item),) for item in load_snapshot(snapshot).ids]
-    item_ids = context.spark.createDataFrame(ids, "item_id STRING")
-    rows = plan.similar_items(
-        item_ids, snapshot, context.config.topk.similar_k, engine, context.run_id
-    )
+def _similar(context: RunContext, spec: plan.SearchSpec) -> delta.MergeCounts:
+    n = len(load_snapshot(spec.snapshot).ids)
+    tasks = -(-n // plan.ITEMS_A_TASK)
+    rows = plan.similar_items(context.spark.range(0, n, 1, tasks), spec)
     return delta.merge_on_key(
         context.spark,
         landed(context, rows, SIMILAR_ITEMS.name),
@@ -84,13 +87,11 @@ def _similar(context: RunContext, snapshot: str, engine: str) -> delta.MergeCoun
     )
 
 
-def _audit(context: RunContext, rows: DataFrame, lists: DataFrame, snapshot: str) -> Recall:
+def _audit(context: RunContext, rows: DataFrame, lists: DataFrame, spec: plan.SearchSpec) -> Recall:
     """Compare the new lists of sampled users with exact search."""
     settings = context.config.topk
     sample = plan.audit_sample(rows, settings.audit_users)
-    exact = plan.recommendations(
-        sample, settings.audit_users, snapshot, settings.k, "exact", context.run_id
-    )
+    exact = plan.recommendations(sample, settings.audit_users, replace(spec, engine="exact"))
     listed = lists.join(sample.select("user_id").distinct(), "user_id", "left_semi")
     return recall(_scores(listed), _scores(exact))
 

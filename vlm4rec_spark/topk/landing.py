@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 def landed(context: RunContext, df: DataFrame, name: str) -> DataFrame:
     """Write the frame below `topk.index_path` and return it read back."""
-    folder = f"{context.config.topk.index_path}/landing/{context.names.schema}/{name}"
+    # Absolute, like the item matrix beside it: a server of Spark may run in another folder.
+    root = Path(context.config.topk.index_path).absolute()
+    folder = str(root / "landing" / context.names.schema / name)
     df.write.mode("overwrite").parquet(folder)
     return context.spark.read.schema(df.schema).parquet(folder)

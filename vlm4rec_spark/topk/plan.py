@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
@@ -21,18 +22,33 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 ITEMS_A_BLOCK = 512
+ITEMS_A_TASK = 4096
 
 
-def recommendations(
-    history: DataFrame, n_users: int, snapshot: str, k: int, engine: str, run_id: str
-) -> DataFrame:
+@dataclass(frozen=True)
+class SearchSpec:
+    """What a worker needs to make lists."""
+
+    snapshot: str
+    """Folder of the item matrix."""
+    engine: str
+    """scann or exact."""
+    k: int
+    """Length of a list."""
+    run_id: str
+    """Run that writes the rows."""
+    popularity: str | None = None
+    """File in the folder; None: no popular lists are wanted."""
+
+
+def recommendations(history: DataFrame, n_users: int, spec: SearchSpec) -> DataFrame:
     """Return rows of `recommendations`, from rows of `history`."""
     schema = RECOMMENDATIONS.arrow_schema()
 
     def build(table: pa.Table) -> pa.Table:
-        loaded = load_snapshot(snapshot)
-        entries = lists_for(loaded, histories(table, loaded.ids), k, engine)
-        rows = [{**asdict(entry), "run_id": run_id} for entry in entries]
+        loaded = load_snapshot(spec.snapshot, spec.popularity)
+        entries = lists_for(loaded, histories(table, loaded.ids), spec.k, spec.engine)
+        rows = [{**asdict(entry), "run_id": spec.run_id} for entry in entries]
         return pa.Table.from_pylist(rows, schema=schema)
 
     return (
@@ -43,40 +59,35 @@ def recommendations(
     )
 
 
-def similar_items(
-    item_ids: DataFrame, snapshot: str, k: int, engine: str, run_id: str
-) -> DataFrame:
-    """Return rows of `similar_items` for every item id that has a vector."""
-    return item_ids.select("item_id").mapInArrow(
-        _neighbours(snapshot, k, engine, run_id), SIMILAR_ITEMS.spark_ddl()
-    )
+def similar_items(rows: DataFrame, spec: SearchSpec) -> DataFrame:
+    """Return rows of `similar_items`, from column `id`: rows of the item matrix."""
+    return rows.select("id").mapInArrow(_neighbours(spec), SIMILAR_ITEMS.spark_ddl())
 
 
 def _neighbours(
-    folder: str, k: int, engine: str, run_id: str
+    spec: SearchSpec,
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     schema = SIMILAR_ITEMS.arrow_schema()
 
     def build(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        snapshot = load_snapshot(folder)
+        snapshot = load_snapshot(spec.snapshot)
         for batch in batches:
-            ids = np.asarray(batch.column("item_id").to_pylist(), dtype=np.str_)
+            ids = batch.column("id").to_numpy()
             for start in range(0, len(ids), ITEMS_A_BLOCK):
-                targets = np.searchsorted(snapshot.ids, ids[start : start + ITEMS_A_BLOCK])
-                rows = list(_similar(snapshot, targets, k, engine, run_id))
+                rows = list(_similar(snapshot, ids[start : start + ITEMS_A_BLOCK], spec))
                 yield from pa.Table.from_pylist(rows, schema=schema).to_batches()
 
     return build
 
 
 def _similar(
-    snapshot: Snapshot, targets: np.ndarray, k: int, engine: str, run_id: str
+    snapshot: Snapshot, targets: npt.NDArray[np.int64], spec: SearchSpec
 ) -> Iterator[dict[str, object]]:
     queries = np.ascontiguousarray(snapshot.vectors[targets])
-    found = searcher_of(snapshot, engine).nearest(queries, k + 1)
+    found = searcher_of(snapshot, spec.engine).nearest(queries, spec.k + 1)
     for target, query, positions in zip(targets, queries, found, strict=True):
-        rows = candidates(snapshot, positions, np.array([target]), k)
-        best, scores = best_rows(snapshot, query, rows, k)
+        rows = candidates(snapshot, positions, np.array([target]), spec.k)
+        best, scores = best_rows(snapshot, query, rows, spec.k)
         for rank, (row, score) in enumerate(zip(best, scores, strict=True), start=1):
             yield {
                 "target_item_id": str(snapshot.ids[target]),
@@ -84,7 +95,7 @@ def _similar(
                 "item_id": str(snapshot.ids[row]),
                 "score": float(score),
                 "reason": similar_reason(shared_words(snapshot.words[target], snapshot.words[row])),
-                "run_id": run_id,
+                "run_id": spec.run_id,
             }
 
 

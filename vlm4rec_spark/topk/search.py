@@ -9,6 +9,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec
+from vlm4rec_spark.errors import SourceError
 from vlm4rec_spark.tables import DESCRIPTIONS, IMAGES, ITEMS
 from vlm4rec_spark.topk.engines import chosen_engine
 from vlm4rec_spark.topk.lists import best_rows, searcher_of
@@ -27,10 +28,16 @@ def search(context: RunContext, text: str, k: int) -> DataFrame:
     Columns: rank, item_id, score, title, uri, attributes (map, visible ones only).
 
     Raises:
-        SourceError: no item has a vector yet.
+        SourceError: no item has a vector yet, or they come from another encoder.
     """
     snapshot = load_snapshot(take_snapshot(context))
-    query = encode_texts(encoder_spec(context.config), [text])[0]
+    encoder = encoder_spec(context.config)
+    if encoder.identity != snapshot.encoder:
+        raise SourceError(
+            f"The items were embedded by {snapshot.encoder}, the configuration names "
+            f"{encoder.identity}; run the catalog job, or set embed.model back."
+        )
+    query = encode_texts(encoder, [text])[0]
     engine = chosen_engine(context.config.topk.engine)
     found = searcher_of(snapshot, engine).nearest(query[None, :], k)[0]
     best, scores = best_rows(snapshot, query, np.sort(snapshot.available[found]), k)

@@ -1,12 +1,14 @@
 """The item matrix: a folder of files written once per state of the catalogue, memory-mapped.
 
-`items.arrow`: item_id (sorted), title, available, popularity, words; `vectors.npy`: (n, d)
-float32 unit rows in the same order; `index/`: ScaNN's files over the available rows;
-`meta.json`: what the folder was made from.
+`items.arrow`: item_id (sorted), title, available, words; `vectors.npy`: (n, d) float32 unit rows
+in the same order; `index/`: ScaNN's files over the available rows; `meta.json`: what the folder
+was made from; `popularity-*.npy`: (n,) float64, one file per state of the interactions, so that
+new events never build an index.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -21,7 +23,7 @@ import pyarrow as pa
 
 from vlm4rec_spark.errors import SchemaError
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
 """Older folders are removed; a run that still reads the one before keeps working."""
 Vectors = npt.NDArray[np.float32]
@@ -40,6 +42,8 @@ class Snapshot:
     titles: list[str]
     words: list[dict[str, str]]
     """Visible attributes of each item, name to value."""
+    encoder: str = ""
+    """model@revision the vectors come from."""
 
     @cached_property
     def listable(self) -> Vectors:
@@ -55,15 +59,20 @@ class Snapshot:
 
 
 def write_snapshot(
-    folder: Path, items: pa.Table, vectors: Vectors, build_index: Callable[[Vectors, Path], None]
+    folder: Path,
+    items: pa.Table,
+    vectors: Vectors,
+    build_index: Callable[[Vectors, Path], None],
+    encoder: str = "",
 ) -> None:
     """Write a folder; it appears under its name only when it is whole.
 
     Args:
         folder: where to.
-        items: item_id, title, available, popularity, words, sorted by item_id.
+        items: item_id, title, available, words, sorted by item_id.
         vectors: (n, d) float32, unit rows, finite.
         build_index: called with the available rows and the folder for the index files.
+        encoder: model@revision the vectors come from.
 
     Raises:
         SchemaError: a vector is not finite, or the lengths differ.
@@ -81,7 +90,12 @@ def write_snapshot(
     (partial / "index").mkdir()
     available = np.flatnonzero(np.asarray(items["available"].to_pylist(), bool))
     build_index(np.ascontiguousarray(vectors[available]), partial / "index")
-    meta = {"format": FORMAT, "items": len(items), "dimensions": int(vectors.shape[1])}
+    meta = {
+        "format": FORMAT,
+        "items": len(items),
+        "dimensions": int(vectors.shape[1]),
+        "encoder": encoder,
+    }
     (partial / "meta.json").write_text(json.dumps(meta), "utf-8")
     partial.chmod(0o755)
     if folder.exists():  # a run beside this one was faster, with the same content
@@ -98,9 +112,28 @@ def _forget_old(newest: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def write_popularity(folder: Path, popularity: npt.NDArray[np.float64]) -> str:
+    """Write (n,) popularity beside the matrix and return the file's name, made of its content."""
+    values = np.ascontiguousarray(popularity, dtype=np.float64)
+    name = f"popularity-{hashlib.sha256(values.tobytes()).hexdigest()[:16]}.npy"
+    if not (folder / name).exists():
+        old = sorted(folder.glob("popularity-*.npy"), key=lambda p: p.stat().st_mtime)
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".partial", delete=False) as file:
+            np.save(file, values, allow_pickle=False)
+        Path(file.name).chmod(0o644)
+        Path(file.name).rename(folder / name)
+        for path in old[: 1 - KEPT]:
+            path.unlink(missing_ok=True)
+    return name
+
+
 @lru_cache(maxsize=1)
-def load_snapshot(folder: str) -> Snapshot:
+def load_snapshot(folder: str, popularity: str | None = None) -> Snapshot:
     """Map a folder; once per process, as folders never change.
+
+    Args:
+        folder: what `write_snapshot` wrote.
+        popularity: what `write_popularity` returned; None: every item is equally popular.
 
     Raises:
         SchemaError: the folder is not there or was written by another version.
@@ -123,7 +156,10 @@ def load_snapshot(folder: str) -> Snapshot:
         ids=np.asarray(items["item_id"].to_pylist(), dtype=np.str_),
         vectors=np.load(path / "vectors.npy", mmap_mode="r", allow_pickle=False),
         available=np.flatnonzero(available).astype(np.int64),
-        popularity=items["popularity"].to_numpy().astype(np.float64),
+        popularity=(
+            np.load(path / popularity, allow_pickle=False) if popularity else np.zeros(len(items))
+        ),
         titles=[title or "" for title in items["title"].to_pylist()],
         words=[dict(words or []) for words in items["words"].to_pylist()],
+        encoder=str(meta["encoder"]),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
@@ -15,7 +16,7 @@ from vlm4rec_spark import delta
 from vlm4rec_spark.errors import SourceError
 from vlm4rec_spark.tables import DESCRIPTIONS, ITEM_VECTORS, ITEMS
 from vlm4rec_spark.topk.engines import build_index, chosen_engine
-from vlm4rec_spark.topk.snapshot import write_snapshot
+from vlm4rec_spark.topk.snapshot import FORMAT, load_snapshot, write_popularity, write_snapshot
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -24,40 +25,41 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 DIGITS = 9
-"""Popularity is rounded, so that sums in another order give the same folder."""
+"""Popularity is rounded, so that sums in another order give the same file."""
+ITEMS_A_READ = 200_000
+"""Rows one job brings to the driver: results of a job have an upper size in Spark."""
 
 
-def take_snapshot(context: RunContext, history: DataFrame | None = None) -> str:
+def take_snapshot(context: RunContext) -> str:
     """Write the matrix of the vectors in force where it is not there yet; return its folder.
 
-    Args:
-        context: the run.
-        history: item_id, weight; popularity is the sum of the weights. None: all zero.
-
     Raises:
-        SourceError: no item has a vector.
+        SourceError: no item has a vector, or the vectors come from more than one encoder.
     """
-    items = _items(context, history)
-    digest = _digest(items, chosen_engine(context.config.topk.engine))
+    items = _items(context)
+    n, digest, encoder = _digest(context, items)
     folder = Path(context.config.topk.index_path).absolute() / f"snapshot-{digest}"
     if not (folder / "meta.json").exists():
-        table = items.toArrow()
-        if not len(table):
-            raise SourceError(
-                f"No item has a vector in space '{context.config.embed.serve_space}'; "
-                "run the catalog job first, or choose another embed.serve_space."
-            )
-        order = np.argsort(np.asarray(table["item_id"].to_pylist(), dtype=np.str_), kind="stable")
-        table = table.take(pa.array(order))
-        flat = table["vector"].combine_chunks().flatten()
-        vectors = flat.to_numpy().astype(np.float32).reshape(len(table), -1)
-        logger.info("writing the item matrix %s: %d items", folder, len(table))
-        write_snapshot(folder, table.drop_columns(["vector"]), vectors, build_index)
+        logger.info("writing the item matrix %s: %d items", folder, n)
+        table, vectors = _collected(items, n)
+        write_snapshot(folder, table, vectors, build_index, encoder)
     return str(folder)
 
 
-def _items(context: RunContext, history: DataFrame | None) -> DataFrame:
-    """Return item_id, title, available, popularity, words, vector of every item with a vector."""
+def take_popularity(snapshot: str, history: DataFrame) -> str:
+    """Write how popular each item of a snapshot is, by rows item_id, weight; return the file."""
+    total = history.groupBy("item_id").agg(F.round(F.sum("weight"), DIGITS).alias("popularity"))
+    weights = total.where("popularity > 0 AND item_id IS NOT NULL").toArrow()
+    found = dict(
+        zip(weights["item_id"].to_pylist(), weights["popularity"].to_pylist(), strict=True)
+    )
+    ids = load_snapshot(snapshot).ids
+    popularity = np.array([found.get(str(item), 0.0) for item in ids], dtype=np.float64)
+    return write_popularity(Path(snapshot), popularity)
+
+
+def _items(context: RunContext) -> DataFrame:
+    """Return item_id, title, available, words, vector, encoder of every item with a vector."""
     spark, names = context.spark, context.names
     space = context.config.embed.serve_space
     vectors = delta.read(spark, ITEM_VECTORS, names).where(
@@ -66,31 +68,56 @@ def _items(context: RunContext, history: DataFrame | None) -> DataFrame:
     described = delta.read(spark, DESCRIPTIONS, names).select("request_key", "attributes")
     visible = F.map_filter("attributes", lambda _, a: a["value"].isNotNull())
     words = F.transform_values(visible, lambda _, a: a["value"])
-    rows = (
+    return (
         delta.read(spark, ITEMS, names)
-        .join(vectors.select("item_id", "vector"), "item_id")
+        .join(vectors.select("item_id", "vector", "encoder"), "item_id")
         .join(described.select("request_key", words.alias("words")), "request_key", "left")
+        .select("item_id", "title", "available", "words", "vector", "encoder")
     )
-    if history is None:
-        rows = rows.withColumn("popularity", F.lit(0.0))
-    else:
-        total = history.groupBy("item_id").agg(F.round(F.sum("weight"), DIGITS).alias("popularity"))
-        rows = rows.join(total, "item_id", "left").fillna(0.0, ["popularity"])
-    return rows.select("item_id", "title", "available", "popularity", "words", "vector")
 
 
-def _digest(items: DataFrame, engine: str) -> str:
-    """Return a hash of the rows, whatever their order."""
+def _digest(context: RunContext, items: DataFrame) -> tuple[int, str, str]:
+    """Return the number of rows, a hash of them whatever their order, and their encoder."""
     entries = F.sort_array(F.map_entries("words"))
-    row = F.xxhash64("item_id", "title", "available", "popularity", entries, "vector")
+    row = F.xxhash64("item_id", "title", "available", entries, "vector")
     seen = (
-        items.select(row.alias("h"))
+        items.select(row.alias("h"), "encoder")
         .agg(
             F.count("*").alias("n"),
-            F.sum(F.col("h").cast("decimal(38,0)")).alias("sum"),
-            F.expr("bit_xor(h)").alias("xor"),
+            F.sum(F.col("h").cast("decimal(38,0)")).alias("total"),
+            F.expr("bit_xor(h)").alias("mixed"),
+            F.sort_array(F.collect_set("encoder")).alias("encoders"),
         )
         .first()
     )
-    parts = [engine, *(str(value) for value in (seen or ()))]
-    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
+    space = context.config.embed.serve_space
+    if seen is None or not seen["n"]:
+        raise SourceError(
+            f"No item has a vector in space '{space}'; run the catalog job first, or choose "
+            "another embed.serve_space."
+        )
+    if len(seen["encoders"]) > 1:
+        raise SourceError(
+            f"The vectors in space '{space}' come from several encoders "
+            f"({', '.join(seen['encoders'])}); run the catalog job to its end."
+        )
+    engine = chosen_engine(context.config.topk.engine)
+    parts = (FORMAT, engine, *seen["encoders"], seen["n"], seen["total"], seen["mixed"])
+    digest = hashlib.sha256("|".join(str(part) for part in parts).encode()).hexdigest()[:16]
+    return int(seen["n"]), digest, str(seen["encoders"][0])
+
+
+def _collected(items: DataFrame, n: int) -> tuple[pa.Table, npt.NDArray[np.float32]]:
+    """Bring the rows to the driver in reads of bounded size, sorted by id."""
+    reads = -(-n // ITEMS_A_READ)
+    parts = [
+        items.drop("encoder").where(F.expr(f"pmod(xxhash64(item_id), {reads}) = {read}")).toArrow()
+        for read in range(reads)
+    ]
+    table = pa.concat_tables(parts)
+    order = np.argsort(np.asarray(table["item_id"].to_pylist(), dtype=np.str_), kind="stable")
+    vectors = np.concatenate(
+        [chunk.flatten().to_numpy() for part in parts for chunk in part["vector"].chunks]
+    )
+    vectors = vectors.astype(np.float32, copy=False).reshape(len(table), -1)[order]
+    return table.drop_columns(["vector"]).take(pa.array(order)), vectors
