@@ -17,7 +17,7 @@ from vlm4rec_spark.descriptions.specs import worker_spec
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, IMAGES, ITEMS
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
     from vlm4rec_spark.descriptions.worker import WorkerSpec
     from vlm4rec_spark.runs import RunContext, RunReport
@@ -123,6 +123,12 @@ def _describe(context: RunContext, images: DataFrame, spec: WorkerSpec) -> None:
         logger.info("Slice %d of %d is committed.", number + 1, settings.slices)
 
 
+def _serving_seconds() -> Column:
+    """Return the time from the first request to the last answer; no server starts in it."""
+    answered = F.unix_micros("described_at") / 1e6
+    return F.max(answered) - F.min(answered - F.col("latency_ms") / 1000)
+
+
 def _tally(context: RunContext) -> Tally:
     """Count what this run landed in the log."""
     _, _, log = _read(context)
@@ -135,6 +141,7 @@ def _tally(context: RunContext) -> Tally:
         F.coalesce(F.sum("tokens_out"), F.lit(0)).alias("tokens_out"),
         F.coalesce(F.sum(F.size("picture_hashes")), F.lit(0)).alias("pictures"),
         F.coalesce(F.percentile_approx("latency_ms", 0.5), F.lit(0.0)).alias("latency_ms"),
+        F.coalesce(_serving_seconds(), F.lit(0.0)).alias("serving_s"),
         F.expr("count_if(stage IN ('fetch', 'decode'))").alias("not_sent"),
     ).first()
     causes = (

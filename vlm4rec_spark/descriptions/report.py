@@ -24,6 +24,7 @@ class Tally:
     tokens_cached: int = 0
     tokens_out: int = 0
     latency_ms: float = 0.0
+    serving_s: float = 0.0
     causes: tuple[tuple[str, str, int, str], ...] = ()
 
 
@@ -36,7 +37,10 @@ def report(
     sending_s: float,
     seconds: float,
 ) -> RunReport:
-    """Build the report; rates are over the time in which requests were sent."""
+    """Build the report; rates are from the first request to the last answer.
+
+    `sending_s` besides that holds the start of the server, reading pictures and the commit.
+    """
     rows = tally.described + tally.failed
     counts = {
         "wanted": wanted,
@@ -49,11 +53,12 @@ def report(
         "tokens_cached": tally.tokens_cached,
         "tokens_out": tally.tokens_out,
     }
-    per_second = 1 / sending_s if rows and sending_s > 0 else 0.0
+    per_second = 1 / tally.serving_s if tally.serving_s > 0 else 0.0
     figures = {
         "pictures_per_s": tally.pictures * per_second,
         "tokens_out_per_s": tally.tokens_out * per_second,
         "median_latency_ms": float(tally.latency_ms),
+        "serving_s": tally.serving_s,
         "sending_s": sending_s if rows else 0.0,
     }
     return RunReport("describe", counts, figures, seconds, _bottleneck(rows, sending_s, seconds))

@@ -6,17 +6,21 @@ from collections.abc import Mapping
 
 SHOWN = 4
 """Words named in one sentence."""
+SPOKEN_FIRST = ("style", "occasion", "room", "material", "pattern", "colour")
+"""What shoppers care for; further attributes follow by name."""
 SAYS_NOTHING = ("none", "other", "unknown")
 TITLE_CHARACTERS = 80
 
 
 def shared_words(left: Mapping[str, str], right: Mapping[str, str]) -> list[str]:
-    """Return the values of the attributes on which two items agree, in the order of the names.
+    """Return the values of the attributes on which two items agree, the most telling first.
 
     >>> shared_words({"style": "classic", "colour": "red"}, {"style": "classic", "colour": "navy"})
     ['classic']
     """
-    agreed = (left[name] for name in sorted(left) if left[name] == right.get(name))
+    names = [name for name in SPOKEN_FIRST if name in left]
+    names += sorted(name for name in left if name not in SPOKEN_FIRST)
+    agreed = (left[name] for name in names if left[name] == right.get(name))
     return list(dict.fromkeys(word for word in agreed if word not in SAYS_NOTHING))
 
 
