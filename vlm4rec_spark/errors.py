@@ -35,6 +35,10 @@ class SchemaError(Vlm4RecError):
     """A stored table does not have the columns this version of the package writes."""
 
 
+class SessionError(Vlm4RecError):
+    """Spark cannot be started."""
+
+
 class EngineError(Vlm4RecError):
     """A model server or endpoint cannot be started or reached."""
 

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlm4rec_spark.errors import MissingExtraError
+from vlm4rec_spark.errors import MissingExtraError, SessionError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -92,6 +92,10 @@ def build_session(
         extra: further Spark settings, which win; `spark.master` for a cluster.
         warehouse: folder for managed tables of a local session.
 
+    Raises:
+        MissingExtraError: pyspark or delta-spark is not installed.
+        SessionError: Spark does not start.
+
     Returns:
         On Databricks, and under spark-submit, the session that is there, with nothing static set.
     """
@@ -122,9 +126,21 @@ def build_session(
     with warnings.catch_warnings():
         # Connect starts its server with the static settings, then warns of each that is static.
         warnings.filterwarnings("ignore", message="Failed to set")
-        spark = builder.getOrCreate()
+        spark = _start(builder)
     _quiet(spark)
     return spark
+
+
+def _start(builder: SparkSession.Builder) -> SparkSession:
+    try:
+        return builder.getOrCreate()
+    except Exception as error:
+        # Java, Ivy and Connect fail in their own ways; what helps is the same.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise SessionError(
+            f"Spark did not start ({reason}); `vlm4rec doctor` looks for the cause: Java 17 or 21, "
+            "a network for the first fetch of the Delta jars, a Maven cache that is half-filled."
+        ) from error
 
 
 def _quiet(spark: SparkSession) -> None:

@@ -11,6 +11,15 @@ import yaml
 from deltalake import DeltaTable
 
 Rows = list[dict[str, Any]]
+BOTH_JOBS = """
+import sys
+from vlm4rec_spark import Pipeline, load_config
+from vlm4rec_spark.session import build_session
+spark = build_session("both jobs", extra={"spark.master": sys.argv[2]})
+pipeline = Pipeline(spark, load_config(sys.argv[1]))
+pipeline.catalog()
+pipeline.recommend()
+"""
 RUN_COLUMNS = ("run_id", "updated_at", "first_seen", "described_at", "latency_ms")
 """What may differ between two runs that do the same."""
 
@@ -21,7 +30,20 @@ def vlm4rec(*arguments: str | Path, folder: Path, timeout_s: float = 600) -> str
     Raises:
         AssertionError: the command failed; the message holds the end of its log.
     """
-    command = [sys.executable, "-m", "vlm4rec_spark.cli", *(str(a) for a in arguments)]
+    return _run(["-m", "vlm4rec_spark.cli", *(str(a) for a in arguments)], folder, timeout_s)
+
+
+def both_jobs(conf: Path, master: str, folder: Path, timeout_s: float = 600) -> None:
+    """Run the catalog and the recommend job in one session, which spares the start of a JVM.
+
+    Raises:
+        AssertionError: a job failed; the message holds the end of its log.
+    """
+    _run(["-c", BOTH_JOBS, str(conf), master], folder, timeout_s)
+
+
+def _run(arguments: list[str], folder: Path, timeout_s: float) -> str:
+    command = [sys.executable, *arguments]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=timeout_s, check=False
     )

@@ -15,7 +15,7 @@ from typing import Any
 import pyspark
 import pytest
 
-from tests.contract.jobs import comparable, read_table, vlm4rec, write_conf
+from tests.contract.jobs import both_jobs, comparable, read_table, write_conf
 from vlm4rec_spark.demo.settings import ShopConfig
 from vlm4rec_spark.demo.world import write_world
 
@@ -112,10 +112,9 @@ def test_a_cluster_makes_the_same_tables_as_one_machine(tmp_path: Path, master: 
     for name, where in (("local", "local[2]"), ("cluster", master)):
         conf = shop_conf(tmp_path, name)
         (tmp_path / name).mkdir(exist_ok=True)
-        for job in ("catalog", "recommend"):
-            vlm4rec(job, "--conf", conf, "--master", where, folder=tmp_path / name)
+        both_jobs(conf, where, folder=tmp_path / name)
     executors = [p for w in (1, 2) for p in (tmp_path / f"work-worker{w}").glob("app-*/*")]
-    assert len(executors) >= 2
+    assert len(executors) == 2
     for table in COMPARED:
         local = comparable(read_table(tmp_path / "local/tables/shop", table))
         cluster = comparable(read_table(tmp_path / "cluster/tables/shop", table))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import io
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vlm4rec_spark.catalog.images import prepare
 from vlm4rec_spark.config import load_config
+from vlm4rec_spark.demo.training.answering import Answerer
 from vlm4rec_spark.demo.training.examples import Example, make_example, photograph
 from vlm4rec_spark.demo.truth import true_attributes
 from vlm4rec_spark.descriptions.answers import AnswerError, parse_answer
@@ -20,9 +22,6 @@ from vlm4rec_spark.descriptions.local import LocalClient, LocalSpec, model_path
 from vlm4rec_spark.descriptions.requests import Picture, Request, chat_body
 from vlm4rec_spark.descriptions.schema import NOT_VISIBLE
 from vlm4rec_spark.descriptions.specs import request_rules
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow]
 HELD_OUT = range(30_000_000, 30_000_100)
@@ -141,6 +140,18 @@ def test_answers_without_guidance_are_valid_and_the_same(
     free = ask(spec, clear, guided=False)
     assert np.mean([answer is not None for answer in free]) >= 0.97
     assert np.mean([a == b for a, b in zip(free, guided_answers, strict=True)]) >= 0.95
+
+
+def test_transformers_says_what_vllm_says(spec: LocalSpec, clear: list[Example]) -> None:
+    asked = [replace(e, category=e.product.kind.category) for e in clear[:50]]
+    pictures = [Image.open(io.BytesIO(jpeg(photograph(e)[0]))) for e in asked]
+    replies = Answerer(Path(model_path("demo"))).ask(asked, pictures)
+    theirs = [
+        _checked(e, Reply(r.text, "stop", 0, 0, 0, 0.0))
+        for e, r in zip(asked, replies, strict=True)
+    ]
+    ours = ask(spec, asked, guided=False)
+    assert np.mean([a == b for a, b in zip(ours, theirs, strict=True)]) >= 0.95
 
 
 def test_the_picture_decides_and_not_the_question(spec: LocalSpec, clear: list[Example]) -> None:

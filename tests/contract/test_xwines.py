@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.jobs import read_table, vlm4rec, write_conf
+from tests.contract.jobs import both_jobs, read_table, vlm4rec, write_conf
 
 FOLDER = Path(
     os.environ.get("VLM4REC_XWINES") or Path(__file__).parents[3] / "shared" / "data" / "xwines"
@@ -53,8 +53,7 @@ def test_wine_photographs_and_ratings_run_through_both_jobs(tmp_path: Path) -> N
             "topk": {"k": 10, "index_path": str(tmp_path / "index")},
         },
     )
-    vlm4rec("catalog", "--conf", conf, folder=tmp_path)
-    vlm4rec("recommend", "--conf", conf, folder=tmp_path)
+    both_jobs(conf, "local[2]", folder=tmp_path)
     tables = tmp_path / "tables" / "wines"
     assert len(read_table(tables, "items")) == 100
     images = read_table(tables, "images")
