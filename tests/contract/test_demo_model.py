@@ -144,9 +144,10 @@ def test_answers_without_guidance_are_valid_and_the_same(
 
 def test_transformers_says_what_vllm_says(spec: LocalSpec, clear: list[Example]) -> None:
     asked = [replace(e, category=e.product.kind.category) for e in clear[:50]]
-    pictures = [Image.open(io.BytesIO(jpeg(photograph(e)[0]))) for e in asked]
+    packed = [jpeg(photograph(e)[0]) for e in asked]
+    pictures = [Image.open(io.BytesIO(p)).convert("RGB") for p in packed]
     replies = Answerer(Path(model_path("demo"))).ask(asked, pictures)
-    theirs = [
+    theirs: list[Values | None] = [
         _checked(e, Reply(r.text, "stop", 0, 0, 0, 0.0))
         for e, r in zip(asked, replies, strict=True)
     ]
