@@ -1,0 +1,60 @@
+"""What a command is, and what all commands share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vlm4rec_spark.config import Config, load_config
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.pipeline import Pipeline
+    from vlm4rec_spark.runs import RunReport
+
+Parser = argparse.ArgumentParser
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: its name, what runs it, one line about it, and more for its own --help."""
+
+    name: str
+    run: Callable[[argparse.Namespace], int]
+    summary: str
+    more: str = ""
+    """What --help says below the options: when to use it, and examples."""
+    options: Callable[[Parser], None] | None = None
+    """Adds the command's own options."""
+
+
+def config_of(options: argparse.Namespace) -> Config:
+    """Return the configuration that the options name."""
+    return load_config(options.conf, options.set)
+
+
+def pipeline_of(options: argparse.Namespace) -> Pipeline:
+    """Start Spark, after the configuration was found good, and return the pipeline."""
+    config = config_of(options)
+    from vlm4rec_spark.pipeline import Pipeline
+    from vlm4rec_spark.session import build_session
+
+    extra = {"spark.master": options.master} if options.master else {}
+    return Pipeline(build_session("vlm4rec", remote=options.remote, extra=extra), config)
+
+
+def say(text: str) -> None:
+    """Write a line of the answer; logs go to the other stream."""
+    sys.stdout.write(text + "\n")
+
+
+def say_report(report: RunReport) -> int:
+    """Write what a job did; return exit status 0."""
+    for name, count in report.counts.items():
+        say(f"{name:40} {count:>14,}")
+    for name, figure in report.figures.items():
+        say(f"{name:40} {figure:>14,.3f}")
+    say(f"{report.stage}: {report.seconds:.1f} s; {report.bottleneck}")
+    return 0

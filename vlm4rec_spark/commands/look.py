@@ -1,0 +1,72 @@
+"""Commands that look and change nothing: search, ddl, doctor."""
+
+from __future__ import annotations
+
+import argparse
+
+from vlm4rec_spark.commands.command import Command, Parser, config_of, pipeline_of, say
+from vlm4rec_spark.errors import ConfigError
+
+
+def _search(options: argparse.Namespace) -> int:
+    if options.k < 1:
+        raise ConfigError(f"-k must be 1 or more (found {options.k}).")
+    for row in pipeline_of(options).search(options.text, options.k).collect():
+        say("\n".join(_told(row.asDict(recursive=True))))
+    return 0
+
+
+def _told(row: dict[str, object]) -> list[str]:
+    """Return one found item as lines, whatever columns the search brings."""
+    score = row.get("score")
+    lines = [f"{row.get('rank', '')} {row.get('title') or row.get('item_id')} ({score:.3f})"]
+    hidden = ("rank", "title", "score")
+    return lines + [f"    {key}: {value}" for key, value in row.items() if key not in hidden]
+
+
+def _search_options(parser: Parser) -> None:
+    parser.add_argument("text", help='for example "floral midi dress for a garden party"')
+    parser.add_argument("-k", type=int, default=10, help="number of items")
+
+
+def _ddl(options: argparse.Namespace) -> int:
+    from vlm4rec_spark.delta import TableNames
+    from vlm4rec_spark.tables import ALL_TABLES
+
+    tables = config_of(options).tables
+    names = TableNames(tables.catalog, tables.schema_name, tables.location)
+    say(f"CREATE SCHEMA IF NOT EXISTS {names.qualified_schema};")
+    for spec in ALL_TABLES:
+        qualified, path = names.qualified(spec), names.path(spec)
+        create = spec.create_statement(qualified, str(path) if path else None)
+        for statement in (create, *spec.constraint_statements(qualified)):
+            say(f"{statement};\n")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from vlm4rec_spark.doctor import examine, table
+
+    checks = examine(config_of(options))
+    say(table(checks))
+    return int(any(check.state == "bad" for check in checks))
+
+
+COMMANDS = (
+    Command(
+        "search",
+        _search,
+        "find items by a sentence",
+        "The sentence is embedded like the items' captions.\n\n  vlm4rec search \"a rug for a "
+        "child's room\" -k 5 --conf my_shop.yml",
+        _search_options,
+    ),
+    Command("ddl", _ddl, "print the CREATE TABLE statements", "Needs no Spark and no database."),
+    Command(
+        "doctor",
+        _doctor,
+        "check this machine and the configuration",
+        "Looks at Java, packages, jars, GPU, models, tables and sources. Exit status 1 when one\n"
+        "of them is bad; the line says what mends it.",
+    ),
+)
