@@ -42,6 +42,18 @@ def test_pictures_are_whole_but_for_those_the_truth_calls_broken(world: World) -
     assert broken == 4
 
 
+def test_some_items_have_a_second_photo_that_shows_something_else(world: World) -> None:
+    items = pq.read_table(world.items).to_pylist()
+    second = [item for item in items if item["more_images"]]
+    assert 0.1 * len(items) < len(second) < 0.5 * len(items)
+    for item in second:
+        (name,) = item["more_images"]
+        content = (world.directory / name).read_bytes()
+        assert inspect(content, Limits()).status == "ok"
+        first = world.directory / item["image"]
+        assert not first.exists() or first.read_bytes() != content
+
+
 def test_duplicates_are_byte_equal(world: World) -> None:
     images = {row["item_id"]: row["image"] for row in pq.read_table(world.items).to_pylist()}
     rows = [row for row in pq.read_table(world.truth).to_pylist() if row["duplicate_of"]]
@@ -80,7 +92,8 @@ def test_a_written_world_is_left_alone_and_another_one_replaces_it(tmp_path: Pat
     assert world.items.stat().st_mtime_ns == changed
     write_world(tmp_path, ShopConfig(items=6, users=5, max_side=180))
     assert pq.read_table(world.items).num_rows == 6
-    assert len(list(world.photos.iterdir())) <= 6
+    names = {path.name.partition(".")[0].removesuffix("-2") for path in world.photos.iterdir()}
+    assert len(names) <= 6
 
 
 def test_half_a_world_is_written_again(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ class ShopConfig:
     """Photographed so close that type and cut cannot be seen."""
     dark_share: float = 0.03
     """Photographed so dark that colour and material cannot be seen."""
+    second_photo_share: float = 0.25
+    """With a second photo: a close-up, or a clear one where the first leaves something out."""
     sold_out_share: float = 0.05
     """Out of stock at the end of the period."""
     max_side: int = 1200

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlm4rec_spark.demo.photos import broken, plan_shot, take
+from vlm4rec_spark.demo.photos import Shot, broken, plan_shot, take
 from vlm4rec_spark.demo.settings import ShopConfig
 from vlm4rec_spark.demo.shop import Item, Shop, make_shop
 from vlm4rec_spark.demo.shoppers import SCHEMA, simulate
@@ -20,7 +21,7 @@ from vlm4rec_spark.demo.truth import true_attributes, true_description
 logger = logging.getLogger(__name__)
 
 PHOTOS = "photos"
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 """Raise it when the same configuration gives other files: marked folders are written anew."""
 MOMENT = pa.timestamp("us", tz="UTC")
 ITEM_SCHEMA = pa.schema(
@@ -35,6 +36,7 @@ ITEM_SCHEMA = pa.schema(
         pa.field("first_seen", MOMENT),
         pa.field("variant_group", pa.string()),
         pa.field("image", pa.string()),
+        pa.field("more_images", pa.list_(pa.string())),
     ]
 )
 PRODUCT_FIELDS = ("type", "colour", "second_colour", "pattern", "material", "cut", "finish")
@@ -52,8 +54,8 @@ TRUTH_SCHEMA = pa.schema(
         pa.field("description", pa.string()),
     ]
 )
-"""`visible`: the right answer to every attribute a prompt may ask, 'not visible' where the view
-hides it; the columns before it say what the product is, seen or not."""
+"""`visible`: the right answer to every attribute a prompt may ask about the first photo, 'not
+visible' where its view hides it; the columns before it say what the product is, seen or not."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def write_world(directory: str | Path, config: ShopConfig | None = None) -> Worl
     world.photos.mkdir(parents=True)
     world.truth.parent.mkdir(exist_ok=True)
     for item in shop.items:
-        _write_photo(world, item, config)
+        _write_photos(world, item, config)
     pq.write_table(items_table(shop), world.items)
     pq.write_table(truth_table(shop), world.truth)
     with pq.ParquetWriter(world.interactions, SCHEMA) as writer:
@@ -119,23 +121,46 @@ def write_world(directory: str | Path, config: ShopConfig | None = None) -> Worl
     return world
 
 
-def photo_path(item: Item, config: ShopConfig) -> str:
-    """Return where an item's picture is, relative to the world's folder."""
-    shot = plan_shot(item.picture_seed, config.max_side)
-    return f"{PHOTOS}/{item.item_id}.{shot.extension}"
+def photo_files(item: Item, config: ShopConfig) -> dict[str, bytes | None]:
+    """Return an item's photos, first one first: path below the world's folder -> bytes of the file.
+
+    None stands for a file that is missing.
+    """
+    first, *more = _photos(item, config)
+    whole = take(item.product, first.view, first.seed, first.shot)
+    files = {first.path: whole if item.broken is None else broken(item.broken, whole)}
+    return files | {p.path: take(item.product, p.view, p.seed, p.shot) for p in more}
 
 
-def photo_bytes(item: Item, config: ShopConfig) -> bytes | None:
-    """Return the bytes of an item's picture file, None where there is no file."""
-    shot = plan_shot(item.picture_seed, config.max_side)
-    whole = take(item.product, item.view, item.picture_seed, shot)
-    return whole if item.broken is None else broken(item.broken, whole)
+@dataclass(frozen=True)
+class _Photo:
+    path: str
+    view: str
+    seed: int
+    shot: Shot
+
+
+def _photos(item: Item, config: ShopConfig) -> list[_Photo]:
+    """Plan an item's photos; the picture seed decides them all, so that copies are byte-equal."""
+    rng = np.random.default_rng([item.picture_seed, 3])
+    views = {"": (item.view, item.picture_seed)}
+    if rng.random() < config.second_photo_share:
+        other = "close-up" if item.view == "clear" else "clear"
+        views["-2"] = (other, int(rng.integers(2**31)))
+    photos = []
+    for ending, (view, seed) in views.items():
+        shot = plan_shot(seed, config.max_side)
+        path = f"{PHOTOS}/{item.item_id}{ending}.{shot.extension}"
+        photos.append(_Photo(path, view, seed, shot))
+    return photos
 
 
 def items_table(shop: Shop) -> pa.Table:
     """Return the catalogue as the shop has it, with the columns of `ITEM_SCHEMA`."""
-    rows = [
-        {
+    rows = []
+    for item in shop.items:
+        first, *more = (photo.path for photo in _photos(item, shop.config))
+        row = {
             "item_id": item.item_id,
             "title": item.title,
             "category": item.product.kind.category,
@@ -145,10 +170,10 @@ def items_table(shop: Shop) -> pa.Table:
             "available": item.stock > 0,
             "first_seen": item.first_seen(shop.config),
             "variant_group": item.variant_group,
-            "image": photo_path(item, shop.config),
+            "image": first,
+            "more_images": more,
         }
-        for item in shop.items
-    ]
+        rows.append(row)
     return pa.Table.from_pylist(rows, schema=ITEM_SCHEMA)
 
 
@@ -174,7 +199,7 @@ def _truth(shop: Shop) -> Iterator[dict[str, object]]:
         }
 
 
-def _write_photo(world: World, item: Item, config: ShopConfig) -> None:
-    content = photo_bytes(item, config)
-    if content is not None:
-        (world.directory / photo_path(item, config)).write_bytes(content)
+def _write_photos(world: World, item: Item, config: ShopConfig) -> None:
+    for path, content in photo_files(item, config).items():
+        if content is not None:
+            (world.directory / path).write_bytes(content)
