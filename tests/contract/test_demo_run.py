@@ -9,8 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.contract.jobs import read_table, vlm4rec
-from vlm4rec_spark.demo.settings import ShopConfig
-from vlm4rec_spark.demo.world import write_world
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(1500)]
 KEYS = {
@@ -22,8 +20,8 @@ KEYS = {
 def test_the_demo_describes_once_and_lists_nothing_seen_repeated_or_unavailable(
     tmp_path: Path,
 ) -> None:
-    world = write_world(tmp_path / "build/demo/shop", ShopConfig(items=80, users=120))
-    told = vlm4rec("demo", folder=tmp_path)
+    small = ("demo", "--items", "80", "--users", "120")
+    told = vlm4rec(*small, folder=tmp_path)
     first = json.loads((tmp_path / "build/demo/summary.json").read_text())
     assert set(first) == KEYS
     assert first["items"] == 80
@@ -34,13 +32,14 @@ def test_the_demo_describes_once_and_lists_nothing_seen_repeated_or_unavailable(
     assert first["audited_recall"] >= 0.99
     assert told.count("For user") == 3
 
-    vlm4rec("demo", folder=tmp_path)
+    vlm4rec(*small, folder=tmp_path)
     second = json.loads((tmp_path / "build/demo/summary.json").read_text())
     assert second["vlm_requests"] == 0
     assert second["described"] == first["described"]
 
     tables = tmp_path / "build/demo/tables/demo"
-    seen = {(r["user_id"], r["item_id"]) for r in pq.read_table(world.interactions).to_pylist()}
+    shoppers = pq.read_table(tmp_path / "build/demo/shop/interactions.parquet")
+    seen = {(r["user_id"], r["item_id"]) for r in shoppers.to_pylist()}
     available = {r["item_id"] for r in read_table(tables, "items") if r["available"]}
     lists = read_table(tables, "recommendations")
     assert len(lists) == 10 * first["users"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from vlm4rec_spark.commands.command import Command, pipeline_of, say, say_report
+from vlm4rec_spark.commands.command import Command, Parser, pipeline_of, say, say_report
+from vlm4rec_spark.errors import ConfigError
 
 
 def _catalog(options: argparse.Namespace) -> int:
@@ -16,10 +17,19 @@ def _recommend(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
+    if min(options.items, options.users) < 1:
+        raise ConfigError("--items and --users must be 1 or more.")
     from vlm4rec_spark.demo.run import run
+    from vlm4rec_spark.demo.settings import ShopConfig
 
-    say(run(options.conf or "demo", options.set))
+    shop = ShopConfig(items=options.items, users=options.users)
+    say(run(options.conf or "demo", options.set, shop))
     return 0
+
+
+def _demo_options(parser: Parser) -> None:
+    parser.add_argument("--items", type=int, default=600, help="items of the synthetic shop")
+    parser.add_argument("--users", type=int, default=2000, help="its simulated shoppers")
 
 
 COMMANDS = (
@@ -40,5 +50,12 @@ COMMANDS = (
         "recommendations and similar_items. A run under topk.recall_target changes nothing.\n\n"
         "  vlm4rec recommend --conf my_shop.yml --set topk.k=50",
     ),
-    Command("demo", _demo, "run both jobs on a small synthetic catalogue"),
+    Command(
+        "demo",
+        _demo,
+        "run both jobs on a small synthetic catalogue",
+        "Everything it writes is below build/demo. Another size replaces the shop there.\n\n"
+        "  vlm4rec demo --items 5000 --users 20000",
+        _demo_options,
+    ),
 )

@@ -17,6 +17,7 @@ from vlm4rec_spark.session import build_session
 from vlm4rec_spark.tables import ALL_TABLES, DESCRIPTIONS, ITEMS, RECOMMENDATIONS
 
 if TYPE_CHECKING:
+    from vlm4rec_spark.demo.settings import ShopConfig
     from vlm4rec_spark.runs import RunContext, RunReport
 
 logger = logging.getLogger(__name__)
@@ -26,12 +27,13 @@ LISTS_SHOWN = 3
 ITEMS_SHOWN = 4
 
 
-def run(conf: str = "demo", overrides: Sequence[str] = ()) -> str:
+def run(conf: str = "demo", overrides: Sequence[str] = (), shop: ShopConfig | None = None) -> str:
     """Draw the shop where it is missing, run both jobs, and tell what came out.
 
     Args:
         conf: configuration, `demo` for the one shipped.
         overrides: settings as `a.b=c`.
+        shop: the synthetic shop; None: the default one. Another one replaces what is there.
 
     Returns:
         The summary in words; the same figures are in build/demo/summary.json.
@@ -41,8 +43,7 @@ def run(conf: str = "demo", overrides: Sequence[str] = ()) -> str:
     """
     started = time.monotonic()
     config = load_config(conf, overrides)
-    shop = FOLDER / "shop"
-    write_world(shop)
+    write_world(FOLDER / "shop", shop)
     spark = build_session("vlm4rec-demo", warehouse=str(FOLDER / "warehouse"))
     pipeline = Pipeline(spark, config)
     catalog, recommend = pipeline.catalog(), pipeline.recommend()
