@@ -14,7 +14,12 @@ from vlm4rec_spark.errors import ConfigError, near
 
 __all__ = ["Config", "attribute_folders", "conf_folder", "load_config"]
 
-_REPLACED = ("profiles.events", "sources.items.options", "sources.interactions.options")
+_REPLACED = (
+    "profiles.events",
+    "evaluate.profile_arms",
+    "sources.items.options",
+    "sources.interactions.options",
+)
 """Free mappings that an overlay replaces: merged, a key of the base could never be removed."""
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from vlm4rec_spark.config_evaluation import EvaluateConfig
 from vlm4rec_spark.config_inputs import (
     ImagesConfig,
     Model,
@@ -186,13 +187,15 @@ class Config(Model):
     """User profiles."""
     topk: TopkConfig = TopkConfig()
     """Lists."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """Comparing arms."""
     run: RunConfig = RunConfig()
     """The run."""
 
     def public(self) -> dict[str, Any]:
         """Return the settings as plain data, what looks secret in source options as '***'."""
         data = self.model_dump(mode="json", by_alias=True)
-        for source in data["sources"].values():
+        for source in (*data["sources"].values(), *data["evaluate"]["sources"]):
             for key in source["options"]:
                 if _SECRET_KEY.search(key):
                     source["options"][key] = "***"

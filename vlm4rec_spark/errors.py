@@ -51,6 +51,10 @@ class RecallError(Vlm4RecError):
     """The audited recall of a list run is under its target."""
 
 
+class EvaluationError(Vlm4RecError):
+    """Arms cannot be compared fairly, or the data allow no evaluation."""
+
+
 def near(word: str, known: Iterable[str]) -> str:
     """Return '; did you mean 'x'?' for the closest known words, or an empty string.
 

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 CATALOG_STAGES = ("catalog", "descriptions", "embeddings")
 RECOMMEND_STAGES = ("profiles", "topk")
+EVALUATE_STAGES = ("evaluation",)
 
 
 def table_names(spark: SparkSession, config: Config) -> TableNames:
@@ -62,6 +63,14 @@ class Pipeline:
     def recommend(self) -> RunReport:
         """Make profiles and top-k lists; counts and figures as `stage.name`."""
         return self._run("recommend_job", RECOMMEND_STAGES)
+
+    def evaluate(self) -> RunReport:
+        """Compare arms on a part of the log that none of them has seen; writes a report.
+
+        Raises:
+            EvaluationError: the comparison would not be fair, or there is nothing to test on.
+        """
+        return self._run("evaluate_job", EVALUATE_STAGES)
 
     def search(self, text: str, k: int = 10) -> DataFrame:
         """Return the k items nearest to a sentence, best first."""

@@ -25,6 +25,8 @@ __all__ = [
     "IMAGES",
     "ITEMS",
     "ITEM_VECTORS",
+    "METRICS",
+    "METRICS_PER_USER",
     "PROFILES",
     "RECOMMENDATIONS",
     "RUNS",
@@ -239,6 +241,42 @@ RUNS = _table(
     Column("bottleneck", TEXT, "What the stage spent its time on, in words"),
 )
 
+METRICS = _table(
+    "metrics",
+    "What an evaluation found: a value with its interval for each arm, slice and metric",
+    "run_id arm pool variants slice segment metric",
+    Column("run_id", TEXT, "Evaluation; its test is read once"),
+    Column("arm", TEXT, "What made the lists"),
+    Column("pool", TEXT, "What was ranked: all, or cold (items without a training event) alone"),
+    Column("variants", TEXT, "kept, or collapsed: variants of the history are no candidates"),
+    Column("slice", TEXT, "everyone, history, temperature, popularity, category, price, age"),
+    Column("segment", TEXT, "Part of the slice; all for everyone"),
+    Column("metric", TEXT, "For example NDCG@10"),
+    Column("value", DOUBLE, "Mean over the users; null where no user has a value"),
+    Column("low", DOUBLE, "Lower end of the 95 % interval, paired bootstrap over users"),
+    Column("high", DOUBLE, "Upper end"),
+    Column("n_users", LONG, "Users; the same for every arm"),
+    Column("baseline", TEXT, "Arm the difference is taken to"),
+    Column("difference", DOUBLE, "Value less that of the baseline"),
+    Column("difference_low", DOUBLE, "Lower end of the 95 % interval of the difference"),
+    Column("difference_high", DOUBLE, "Upper end"),
+    Column("p_holm", DOUBLE, "p of the difference, Holm over the arms"),
+    checks=(_one_of("pool", "all", "cold"), _one_of("variants", "kept", "collapsed")),
+    cluster_by="run_id arm slice metric",
+)
+
+METRICS_PER_USER = _table(
+    "metrics_per_user",
+    "The metrics of every test user, for slices and tests of your own",
+    "run_id arm pool variants user_id",
+    Column("run_id", TEXT, "Evaluation"),
+    Column("arm", TEXT, "What made the lists"),
+    Column("pool", TEXT, "all or cold"),
+    Column("variants", TEXT, "kept or collapsed"),
+    Column("user_id", TEXT, "Test user"),
+    Column("metrics", pa.map_(TEXT, DOUBLE), "Metric -> value; absent where a list has none"),
+)
+
 ALL_TABLES: tuple[TableSpec, ...] = (
     ITEMS,
     IMAGES,
@@ -250,4 +288,6 @@ ALL_TABLES: tuple[TableSpec, ...] = (
     RECOMMENDATIONS,
     SIMILAR_ITEMS,
     RUNS,
+    METRICS,
+    METRICS_PER_USER,
 )

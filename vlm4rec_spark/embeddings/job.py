@@ -39,7 +39,7 @@ def run(context: RunContext) -> RunReport:
     wanted, to_encode = _text_counts(context, texts, spec)
     encoding_started = time.monotonic()
     if to_encode:
-        _encode(context, texts, spec, to_encode)
+        encode(context, texts, spec, to_encode)
     encoding = time.monotonic() - encoding_started
     changed = _put_in_force(context, texts, spec)
     counts = {
@@ -74,7 +74,7 @@ def _text_counts(context: RunContext, texts: DataFrame, spec: EncoderSpec) -> tu
     return (row["n_texts"], row["n_pending"]) if row else (0, 0)
 
 
-def _encode(context: RunContext, texts: DataFrame, spec: EncoderSpec, n_texts: int) -> None:
+def encode(context: RunContext, texts: DataFrame, spec: EncoderSpec, n_texts: int) -> None:
     """Append the vectors slice by slice: a crash costs one slice at most."""
     slices = -(-n_texts // plan.TEXTS_A_SLICE)
     tasks = -(-n_texts // (slices * plan.TEXTS_A_TASK))

@@ -1,0 +1,137 @@
+"""The configuration of `vlm4rec evaluate`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from vlm4rec_spark.config_inputs import Model, Positive, Share, Source, Text
+
+ArmName = Literal[
+    "caption",
+    "title",
+    "title_caption",
+    "attributes",
+    "catalog",
+    "misaligned",
+    "shuffled",
+    "random",
+    "popular",
+    "recent_popular",
+    "item_knn",
+    "ease",
+    "smoothed",
+]
+DEFAULT_ARMS: tuple[ArmName, ...] = (
+    "caption",
+    "title",
+    "title_caption",
+    "attributes",
+    "catalog",
+    "misaligned",
+    "shuffled",
+    "random",
+    "popular",
+    "recent_popular",
+    "item_knn",
+    "ease",
+    "smoothed",
+)
+
+
+class SplitConfig(Model):
+    """What is test and what is training."""
+
+    kind: Literal["time", "cold_item", "last_n"] = "time"
+    """time: everything after the cut is test. cold_item: of that, items without an event before
+    the cut. last_n: the last events of every user; leaks what others did later."""
+    cut: datetime | None = None
+    """First moment of the test; null: the midnight that leaves about `test_share` after it."""
+    test_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Share of the events after the cut, where `cut` is null."""
+    n: Positive = 1
+    """Relevant events of each user that are test (last_n)."""
+
+
+class ArmColumns(Model):
+    """Which column holds what; those the arm does not need are not read."""
+
+    item_id: Text = "item_id"
+    """Id of the item, as in the catalogue."""
+    user_id: Text = "user_id"
+    """Id of the user, as in the interactions (lists)."""
+    rank: Text = "rank"
+    """Place in the list, 1 is the best (lists)."""
+    text: Text = "text"
+    """What is embedded (texts)."""
+    vector: Text = "vector"
+    """Array of numbers (vectors)."""
+
+
+class ArmSource(Source):
+    """An arm of your own: lists of another tool, texts for our encoder, or ready vectors."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    """Name in tables and reports."""
+    holds: Literal["lists", "texts", "vectors"]
+    """lists: user_id, item_id, rank, made from the training part alone. texts: item_id, text.
+    vectors: item_id, vector."""
+    columns: ArmColumns = ArmColumns()
+    """Column mapping."""
+
+
+class ProfileChange(Model):
+    """What an arm changes of `profiles`; null leaves it."""
+
+    half_life_days: Annotated[float, Field(gt=0)] | None = None
+    """Days after which an event counts half."""
+    max_history: Positive | None = None
+    """Newest items that count."""
+    events: dict[str, Annotated[float, Field(ge=0)]] | None = None
+    """Weight of each event type."""
+
+
+class EvaluateConfig(Model):
+    """How arms are compared."""
+
+    split: SplitConfig = SplitConfig()
+    """What is test and what is training."""
+    k: Positive = 10
+    """Length of the lists."""
+    relevant_events: tuple[Text, ...] | None = None
+    """Event types that a list should have foreseen; null: all that count in a profile."""
+    arms: tuple[ArmName, ...] = DEFAULT_ARMS
+    """What is compared."""
+    profile_arms: dict[Text, ProfileChange] = Field(default_factory=dict)
+    """Name -> changed profile options, over the vectors of `embed.serve_space`."""
+    sources: tuple[ArmSource, ...] = ()
+    """Arms of your own."""
+    baseline: Text = "title"
+    """Arm that differences are taken to."""
+    resamples: Annotated[int, Field(ge=100)] = 10_000
+    """Draws of the bootstrap."""
+    validation_share: Share = 0.2
+    """Share of the training events that hyper-parameters are chosen on; never the test."""
+    seed: int = 0
+    """Seed of random vectors, shuffling and the bootstrap."""
+    report: Text = "vlm4rec-evaluation"
+    """Folder on the driver for report.html and report.md."""
+    note: Text | None = None
+    """Said at the top of the report, for example where the data come from."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> EvaluateConfig:
+        names = self.names
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two arms are called {', '.join(twice)}")
+        if self.baseline not in names:
+            raise ValueError(f"baseline '{self.baseline}' must be one of the arms")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all arms in order."""
+        return (*self.arms, *self.profile_arms, *(source.name for source in self.sources))

@@ -1,0 +1,234 @@
+"""The arms: small frozen descriptions that rank one block of users on a worker.
+
+Each gets the same users, candidates and masks from `Block`; an arm only says what it likes. An arm
+never lists an item it knows nothing about: no vector, or a score of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from vlm4rec_spark.evaluation.accuracy import Floats, Ints
+from vlm4rec_spark.evaluation.catalogue import Catalogue, Vectors
+from vlm4rec_spark.profiles.vectors import Histories, profile
+from vlm4rec_spark.topk.engines import MARGIN, ExactSearcher
+from vlm4rec_spark.topk.lists import DIGITS, best_rows, candidates
+from vlm4rec_spark.topk.snapshot import Snapshot
+
+FUSED_DEPTH = 100
+"""Places of each list that rank fusion reads."""
+RANK_OFFSET = 60
+"""The constant of reciprocal rank fusion (Cormack, Clarke, Buettcher 2009)."""
+
+LIFT = 2.0
+"""Added to cosines, so that every item with a vector scores above 0."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of users, and what may be listed for them; the same for every arm."""
+
+    catalogue: Catalogue
+    histories: Histories
+    pool: Ints
+    """Rows that are candidates, ascending."""
+    excluded: list[Ints]
+    """Of each user: rows that may not be listed, ascending, none twice."""
+
+    def history(self, user: int) -> tuple[Ints, Floats]:
+        """Return the rows that count for a user, and their weights."""
+        part = self.histories.of(user)
+        counts = self.histories.weights[part] > 0
+        return self.histories.rows[part][counts], self.histories.weights[part][counts]
+
+
+class Arm(Protocol):
+    """What all arms do."""
+
+    @property
+    def name(self) -> str:
+        """Name in tables and reports."""
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """Spaces the arm ranks with; diversity is not measured in them."""
+
+    def rank(self, block: Block, k: int) -> Iterator[Ints]:
+        """Yield the rows of each user's list in order, at most k, ties by item id."""
+
+
+@dataclass(frozen=True)
+class VectorArm:
+    """The product itself: its profile, its exact search, its order, over one space."""
+
+    name: str
+    space: str
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """See `Arm`."""
+        return (self.space,)
+
+    def rank(self, block: Block, k: int) -> Iterator[Ints]:
+        """See `Arm`."""
+        snapshot = _snapshot(block.catalogue, self.space, block.pool.tobytes())
+        found = [_profile_of(snapshot.vectors, block, u) for u in range(len(block.excluded))]
+        queries = np.stack([q for q in found if q is not None]) if _any(found) else None
+        near = iter(ExactSearcher(snapshot.listable).nearest(queries, k + MARGIN)
+                    if queries is not None and len(snapshot.available) else ())  # fmt: skip
+        for query, excluded in zip(found, block.excluded, strict=True):
+            positions = next(near, None) if query is not None else None
+            if query is None or positions is None:
+                yield np.empty(0, np.int64)
+                continue
+            rows = candidates(snapshot, positions, excluded, k)
+            yield best_rows(snapshot, query, rows, k)[0]
+
+
+@dataclass(frozen=True)
+class PopularArm:
+    """The same list for everybody, less what they have seen."""
+
+    name: str
+    recent: bool = False
+    spaces: tuple[str, ...] = ()
+
+    def rank(self, block: Block, k: int) -> Iterator[Ints]:
+        """See `Arm`."""
+        known = block.catalogue
+        counts = known.recent_users if self.recent else known.users
+        scores = counts.astype(np.float64)
+        for excluded in block.excluded:
+            yield best_scores(scores, block.pool, excluded, k)
+
+
+@dataclass(frozen=True)
+class NeighbourArm:
+    """Item-kNN: an item scores the sum of its similarities to the user's items.
+
+    `model-item_knn.npy` is (2, n, most): neighbours' rows and their cosines, nearest first.
+    """
+
+    name: str
+    neighbours: int
+    spaces: tuple[str, ...] = ()
+
+    def rank(self, block: Block, k: int) -> Iterator[Ints]:
+        """See `Arm`."""
+        near, cosine = block.catalogue.model("item_knn")[:, :, : self.neighbours]
+        for user, excluded in enumerate(block.excluded):
+            rows, _ = block.history(user)
+            scores = np.zeros(len(near))
+            np.add.at(scores, near[rows].astype(np.int64).ravel(), cosine[rows].ravel())
+            yield best_scores(scores, block.pool, excluded, k)
+
+
+@dataclass(frozen=True)
+class LinearArm:
+    """EASE: a user's items times a matrix of item weights (Steck 2019)."""
+
+    name: str
+    model: str
+    spaces: tuple[str, ...] = ()
+
+    def rank(self, block: Block, k: int) -> Iterator[Ints]:
+        """See `Arm`."""
+        weights = block.catalogue.model(self.model)
+        for user, excluded in enumerate(block.excluded):
+            scores = weights[block.history(user)[0]].sum(0, dtype=np.float64)
+            yield best_scores(scores, block.pool, excluded, k)
+
+
+@dataclass(frozen=True)
+class WeightedArm:
+    """A weighted sum of the cosines in two spaces; an item without a vector counts 0 there."""
+
+    name: str
+    spaces: tuple[str, ...]
+    first_weight: float
+
+    def rank(self, block: Block, k: int) -> Iterator[Ints]:
+        """See `Arm`."""
+        shares = (self.first_weight, 1.0 - self.first_weight)
+        spaces = [(block.catalogue.space(s), _filled(block.catalogue, s)) for s in self.spaces]
+        is_known = np.any([np.isfinite(vectors[:, 0]) for vectors, _ in spaces], axis=0)
+        for user, excluded in enumerate(block.excluded):
+            scores = np.where(is_known, LIFT, 0.0)
+            for (vectors, filled), share in zip(spaces, shares, strict=True):
+                query = _profile_of(vectors, block, user)
+                if query is not None:
+                    scores += share * (filled @ query)
+            yield best_scores(scores, block.pool, excluded, k)
+
+
+@dataclass(frozen=True)
+class RankFusionArm:
+    """Reciprocal rank fusion of the lists of two spaces."""
+
+    name: str
+    spaces: tuple[str, ...]
+
+    def rank(self, block: Block, k: int) -> Iterator[Ints]:
+        """See `Arm`."""
+        depth = max(k, FUSED_DEPTH)
+        both = [VectorArm(s, s).rank(block, depth) for s in self.spaces]
+        for excluded, *lists in zip(block.excluded, *both, strict=True):
+            scores = np.zeros(len(block.catalogue.ids))
+            for rows in lists:
+                scores[rows] += 1.0 / (RANK_OFFSET + np.arange(1, len(rows) + 1))
+            yield best_scores(scores, block.pool, excluded, k)
+
+
+def best_scores(scores: Floats, pool: Ints, excluded: Ints, k: int) -> Ints:
+    """Return the rows of a pool with the k best scores above 0, ties by row.
+
+    >>> best_scores(np.array([0.5, 0.9, 0.9, 0.0]), np.arange(4), np.array([1]), 3).tolist()
+    [2, 0]
+    """
+    rows = np.setdiff1d(pool, excluded, assume_unique=True)
+    known = np.round(scores[rows], DIGITS)
+    rows, known = rows[known > 0], known[known > 0]
+    if len(rows) > k:
+        least = np.partition(known, len(known) - k)[len(known) - k]
+        rows, known = rows[known >= least], known[known >= least]
+    return rows[np.lexsort((rows, -known))][:k]
+
+
+def _any(found: list[npt.NDArray[np.float32] | None]) -> bool:
+    return any(query is not None for query in found)
+
+
+def _profile_of(vectors: Vectors, block: Block, user: int) -> npt.NDArray[np.float32] | None:
+    rows, weights = block.history(user)
+    liked = np.asarray(vectors[rows])
+    usable = np.isfinite(liked).all(axis=1)
+    return profile(liked[usable], weights[usable])
+
+
+@lru_cache(maxsize=4)
+def _filled(catalogue: Catalogue, space: str) -> Vectors:
+    """Return a space with rows of 0 where an item has no vector."""
+    filled: Vectors = np.nan_to_num(catalogue.space(space))
+    return filled
+
+
+@lru_cache(maxsize=4)
+def _snapshot(catalogue: Catalogue, space: str, pool: bytes) -> Snapshot:
+    """Return a space as the product's own snapshot; rows with a vector are available."""
+    vectors = catalogue.space(space)
+    rows = np.frombuffer(pool, np.int64)
+    return Snapshot(
+        folder=catalogue.folder,
+        ids=catalogue.ids,
+        vectors=vectors,
+        available=rows[np.isfinite(vectors[rows, 0])],
+        popularity=np.zeros(len(vectors)),
+        titles=[],
+        words=[],
+    )

@@ -1,0 +1,98 @@
+"""From the configured names to arms that can run: vectors and models are written for them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vlm4rec_spark.errors import EvaluationError
+from vlm4rec_spark.evaluation.arms import Arm, LinearArm, NeighbourArm, PopularArm, VectorArm
+from vlm4rec_spark.evaluation.catalogue import save_array
+from vlm4rec_spark.evaluation.items_job import Stage, read_pairs
+from vlm4rec_spark.evaluation.models import Pairs, ease, neighbours, smoothed
+from vlm4rec_spark.evaluation.sources_job import read_columns
+from vlm4rec_spark.evaluation.spaces_job import write_spaces
+from vlm4rec_spark.evaluation.stage_job import Contender, Foreign
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.config_models import ProfilesConfig
+    from vlm4rec_spark.evaluation.tuning_job import Choice
+
+logger = logging.getLogger(__name__)
+FROM_PAIRS = ("item_knn", "ease", "smoothed")
+
+
+@dataclass
+class Field:
+    """The arms that start, those that cannot and why, and the items each space has vectors of."""
+
+    contenders: list[Contender] = field(default_factory=list)
+    foreign: list[Foreign] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    vectors: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def arms(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Name and spaces of every arm that starts."""
+        return [(c.arm.name, c.arm.spaces) for c in self.contenders] + [
+            (other.name, ()) for other in self.foreign
+        ]
+
+
+def line_up(stage: Stage, choice: Choice) -> Field:
+    """Make every configured arm ready.
+
+    Raises:
+        EvaluationError: the baseline cannot run.
+    """
+    context, config = stage.context, stage.context.config.evaluate
+    line = Field(vectors=write_spaces(context, stage.catalogue))
+    pairs = read_pairs(stage) if set(FROM_PAIRS) & set(config.arms) else None
+    for name in config.arms:
+        try:
+            _enter(line, _arm(name, stage, choice, pairs), context.config.profiles)
+        except EvaluationError as error:
+            line.left_out[name] = str(error)
+    served = context.config.embed.serve_space
+    for name, change in config.profile_arms.items():
+        changed = change.model_dump(exclude_none=True)
+        _enter(line, VectorArm(name, served), context.config.profiles.model_copy(update=changed))
+    for source in config.sources:
+        if source.holds == "lists":
+            line.foreign.append(Foreign(source.name, read_columns(context, source)))
+        else:
+            _enter(line, VectorArm(source.name, source.name), context.config.profiles)
+    for name, why in line.left_out.items():
+        logger.warning("arm %s is left out: %s", name, why)
+    if config.baseline in line.left_out:
+        raise EvaluationError(
+            f"The baseline '{config.baseline}' cannot run: {line.left_out[config.baseline]} "
+            "Choose another evaluate.baseline."
+        )
+    return line
+
+
+def _enter(line: Field, arm: Arm, profiles: ProfilesConfig) -> None:
+    empty = [space for space in arm.spaces if line.vectors.get(space, 1) == 0]
+    if empty:
+        line.left_out[arm.name] = f"no item has a vector in {', '.join(empty)}."
+    else:
+        line.contenders.append(Contender(arm, profiles))
+
+
+def _arm(name: str, stage: Stage, choice: Choice, pairs: Pairs | None) -> Arm:
+    """Return an arm by its name; what it learns from training events is written first."""
+    catalogue, n = stage.catalogue, len(stage.catalogue.items)
+    if name in ("popular", "recent_popular"):
+        return PopularArm(name, recent=name == "recent_popular")
+    if pairs is not None and name == "item_knn":
+        save_array(catalogue.folder, "model-item_knn", neighbours(pairs, n, choice.neighbours))
+        return NeighbourArm(name, choice.neighbours)
+    if pairs is not None and name == "ease":
+        save_array(catalogue.folder, "model-ease", ease(pairs, n, choice.regularisation))
+        return LinearArm(name, "ease")
+    if pairs is not None and name == "smoothed":
+        served = stage.context.config.embed.serve_space
+        save_array(catalogue.folder, "space-smoothed", smoothed(pairs, catalogue.space(served)))
+    return VectorArm(name, name)

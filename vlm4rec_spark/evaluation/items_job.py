@@ -1,0 +1,127 @@
+"""Split the log, and write what the workers need to know of the items."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from vlm4rec_spark import delta
+from vlm4rec_spark.errors import EvaluationError
+from vlm4rec_spark.evaluation import plan, split
+from vlm4rec_spark.evaluation.catalogue import Catalogue, write_catalogue
+from vlm4rec_spark.evaluation.groups import variant_groups
+from vlm4rec_spark.evaluation.models import Pairs
+from vlm4rec_spark.profiles.plan import history
+from vlm4rec_spark.tables import ITEMS
+from vlm4rec_spark.topk.landing import landed
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pyspark.sql import DataFrame
+
+    from vlm4rec_spark.config_models import ProfilesConfig
+    from vlm4rec_spark.evaluation.split import Step
+    from vlm4rec_spark.runs import RunContext
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One split of the log, the test or the validation, ready for the arms."""
+
+    context: RunContext
+    name: str
+    cut: datetime | None
+    steps: list[Step]
+    train: DataFrame
+    truth: DataFrame
+    catalogue: Catalogue
+    n_users: int
+
+    def history(self, profiles: ProfilesConfig) -> DataFrame:
+        """Return what the test users had before the cut, weighted as a profile asks."""
+        masks = self.context.config.topk.mask_events
+        rows = history(self.train, profiles, masks)
+        return rows.join(self.truth.select("user_id").distinct(), "user_id", "left_semi")
+
+
+def prepare(context: RunContext, judged: DataFrame, name: str, share: float) -> Stage:
+    """Split the rows and write the items' folder.
+
+    Args:
+        context: the run.
+        judged: rows of `profiles.plan.events`.
+        name: 'test' or 'validation'; names the files.
+        share: share of the events after the cut, where the configuration gives no moment.
+
+    Raises:
+        EvaluationError: nothing is left to test on; says where the rows went.
+    """
+    settings = context.config.evaluate.split
+    given = settings.cut if name == "test" else None
+    cut = None if settings.kind == "last_n" else given or split.global_cut(judged, share)
+    rule = split.SplitRule(
+        settings.kind,
+        cut,
+        settings.n,
+        context.config.evaluate.relevant_events,
+        context.config.topk.mask_events,
+    )
+    if cut is None and settings.kind != "last_n":
+        raise EvaluationError("The interaction log holds no usable event; see the profiles stage.")
+    fated = landed(context, split.with_fates(judged, rule), f"evaluation-{name}-events")
+    steps = split.steps(fated)
+    for step in steps:
+        logger.info("%s split: %9d rows, %7d users, %7d items: %s",
+                    name, step.rows, step.users, step.items, step.meaning)  # fmt: skip
+    if not any(step.fate == "test" for step in steps):
+        told = "; ".join(f"{step.rows} {step.meaning}" for step in steps)
+        raise EvaluationError(
+            f"The {name} split leaves no test event (cut {cut}; rows: {told}). Move "
+            "evaluate.split.cut, or widen evaluate.relevant_events."
+        )
+    return _stage(context, fated, name, cut, steps)
+
+
+def _stage(
+    context: RunContext, fated: DataFrame, name: str, cut: datetime | None, steps: list[Step]
+) -> Stage:
+    items = delta.read(context.spark, ITEMS, context.names)
+    table = split.item_facts(fated, items).toArrow()
+    numbers = variant_groups(table)
+    table = table.append_column("group_no", pa.array(numbers, pa.int64()))
+    n_train = next((step.users for step in steps if step.fate == "train"), 0)
+    catalogue = write_catalogue(_folder(context, name), table, n_train)
+    groups = context.spark.createDataFrame(table.select(["item_id", "group_no"]))
+    dated = context.config.sources.items.columns.first_seen is not None
+    truth = landed(
+        context, split.truth(fated, items, groups, dated=dated), f"evaluation-{name}-truth"
+    )
+    train = fated.where("fate = 'train'").drop("fate")
+    n_users = truth.select("user_id").distinct().count()
+    return Stage(context, name, cut, steps, train, truth, catalogue, n_users)
+
+
+def _folder(context: RunContext, name: str) -> Path:
+    """Return a folder of the run; never used twice, as workers keep what they have mapped."""
+    root = Path(context.config.topk.index_path).absolute()
+    return root / "evaluation" / context.names.schema / f"{context.run_id}-{name}"
+
+
+def read_pairs(stage: Stage) -> Pairs:
+    """Bring the pairs of items that training users have together to the driver."""
+    context = stage.context
+    rows = history(stage.train, context.config.profiles, context.config.topk.mask_events)
+    n_train = max(stage.catalogue.n_users, 1)
+    table = plan.pairs(rows, n_train, str(stage.catalogue.folder)).toArrow()
+    return Pairs.of(
+        *(table[name].to_numpy().astype(np.int64) for name in ("left", "right")),
+        *(table[name].to_numpy().astype(np.float64) for name in ("users", "shared")),
+    )

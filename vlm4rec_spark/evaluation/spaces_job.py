@@ -1,0 +1,119 @@
+"""Bring the vectors of every space into the folder of a catalogue, all from one encoder."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
+
+from vlm4rec_spark import delta
+from vlm4rec_spark.embeddings.encoders import EncoderSpec, encoder_spec, unit_rows
+from vlm4rec_spark.embeddings.job import encode
+from vlm4rec_spark.embeddings.plan import item_texts, pending
+from vlm4rec_spark.embeddings.texts import VARIANTS
+from vlm4rec_spark.errors import EvaluationError
+from vlm4rec_spark.evaluation import plan
+from vlm4rec_spark.evaluation.catalogue import Catalogue, save_array
+from vlm4rec_spark.evaluation.sources_job import read_columns
+from vlm4rec_spark.tables import DESCRIPTIONS, EMBEDDINGS, IMAGES, ITEMS
+from vlm4rec_spark.topk.landing import landed
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from vlm4rec_spark.runs import RunContext
+
+logger = logging.getLogger(__name__)
+DERIVED = ("shuffled", "random")
+RANDOM_DIMENSIONS = 384
+
+
+def write_spaces(context: RunContext, catalogue: Catalogue) -> dict[str, int]:
+    """Write `space-NAME.npy` for every arm that ranks by vectors.
+
+    Texts of all arms go through one encoder and its cache; what is missing is encoded.
+
+    Returns:
+        Space -> number of items with a vector; 0 where the tables hold nothing for it.
+    """
+    config = context.config.evaluate
+    texts = landed(context, plan.with_hashes(_texts(context)), "evaluation-texts")
+    spec = encoder_spec(context.config)
+    _encode_missing(context, texts, spec)
+    embeddings = delta.read(context.spark, EMBEDDINGS, context.names)
+    vectors = plan.vectors_of(texts, embeddings, spec.identity)
+    counts = {}
+    for space in (*VARIANTS, "catalog", "misaligned", *_own(context, "texts")):
+        counts[space] = _save(catalogue, space, vectors.where(F.col("space") == space))
+    for source in config.sources:
+        if source.holds == "vectors":
+            counts[source.name] = _save(catalogue, source.name, read_columns(context, source))
+    for space in DERIVED:
+        counts[space] = _save_derived(catalogue, space, config.seed)
+    logger.info("vectors per space, of %d items: %s", len(catalogue.items), counts)
+    return counts
+
+
+def _own(context: RunContext, holds: str) -> list[str]:
+    return [s.name for s in context.config.evaluate.sources if s.holds == holds]
+
+
+def _texts(context: RunContext) -> DataFrame:
+    """Return item_id, space, text of all arms that are texts."""
+    items, descriptions, images = (
+        delta.read(context.spark, spec, context.names) for spec in (ITEMS, DESCRIPTIONS, IMAGES)
+    )
+    texts = item_texts(items, descriptions, VARIANTS).where("text IS NOT NULL")
+    texts = texts.select("item_id", "space", "text").unionByName(plan.more_texts(items, images))
+    for source in context.config.evaluate.sources:
+        if source.holds == "texts":
+            own = read_columns(context, source).where("trim(text) <> ''")
+            texts = texts.unionByName(
+                own.select("item_id", F.lit(source.name).alias("space"), "text")
+            )
+    return texts
+
+
+def _encode_missing(context: RunContext, texts: DataFrame, spec: EncoderSpec) -> None:
+    embeddings = delta.read(context.spark, EMBEDDINGS, context.names)
+    missing = pending(texts, embeddings, spec.identity).count()
+    if missing:
+        logger.info("encoding %d texts that no run has encoded", missing)
+        encode(context, texts, spec, missing)
+
+
+def _save(catalogue: Catalogue, space: str, vectors: DataFrame) -> int:
+    """Write a space from item_id, vector; unit rows, NaN where an item has none."""
+    table = vectors.select("item_id", F.col("vector").cast("array<float>").alias("vector"))
+    found = table.where("vector IS NOT NULL AND size(vector) > 0").toArrow()
+    rows = catalogue.rows_of(found["item_id"])
+    sizes = set(pc.unique(pc.list_value_length(found["vector"])).to_pylist()) or {1}
+    if len(sizes) > 1:
+        raise EvaluationError(f"The vectors of '{space}' have several lengths: {sorted(sizes)}.")
+    whole = np.full((len(catalogue.items), sizes.pop()), np.nan, np.float32)
+    if len(found):
+        flat = np.concatenate([chunk.flatten().to_numpy() for chunk in found["vector"].chunks])
+        whole[rows[rows >= 0]] = unit_rows(flat.reshape(len(found), -1))[rows >= 0]
+    save_array(catalogue.folder, f"space-{space}", whole)
+    return int(np.isfinite(whole[:, 0]).sum())
+
+
+def _save_derived(catalogue: Catalogue, space: str, seed: int) -> int:
+    """Write captions dealt to other items, or vectors drawn at random: what chance can do."""
+    captions = catalogue.space("caption")
+    described = np.flatnonzero(np.isfinite(captions[:, 0]))
+    rng = np.random.default_rng([seed, DERIVED.index(space)])
+    whole: npt.NDArray[np.float32]
+    if space == "shuffled":
+        whole = np.array(captions)
+        dealt = rng.permutation(described)
+        # A cycle: no item keeps its own caption.
+        whole[dealt] = captions[np.roll(dealt, 1)]
+    else:
+        whole = unit_rows(rng.standard_normal((len(catalogue.items), RANDOM_DIMENSIONS)))
+    save_array(catalogue.folder, f"space-{space}", whole)
+    return int(np.isfinite(whole[:, 0]).sum())
