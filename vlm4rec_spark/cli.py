@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Sequence
 
 from vlm4rec_spark import __version__
-from vlm4rec_spark.commands import jobs, look
+from vlm4rec_spark.commands import evidence, jobs, look
 from vlm4rec_spark.commands.command import Command, Parser
 from vlm4rec_spark.errors import ConfigError, Vlm4RecError
 
 logger = logging.getLogger(__name__)
 
-COMMANDS: tuple[Command, ...] = (*jobs.COMMANDS, *look.COMMANDS)
+COMMANDS: tuple[Command, ...] = (*jobs.COMMANDS, *evidence.COMMANDS, *look.COMMANDS)
 _EPILOG = """Exit status: 0 done; 1 the run failed, or a check found something; 2 wrong arguments
 or configuration. Every command takes --conf FILE; `vlm4rec COMMAND --help` says more and gives
 examples."""

@@ -1,4 +1,4 @@
-"""The configuration of `vlm4rec evaluate`."""
+"""The configuration of `vlm4rec evaluate` and `vlm4rec audit`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,10 @@ ArmName = Literal[
     "item_knn",
     "ease",
     "smoothed",
+    "visual",
+    "concat",
+    "weighted",
+    "rank_fusion",
 ]
 DEFAULT_ARMS: tuple[ArmName, ...] = (
     "caption",
@@ -38,6 +42,10 @@ DEFAULT_ARMS: tuple[ArmName, ...] = (
     "item_knn",
     "ease",
     "smoothed",
+    "visual",
+    "concat",
+    "weighted",
+    "rank_fusion",
 )
 
 
@@ -135,3 +143,20 @@ class EvaluateConfig(Model):
     def names(self) -> tuple[str, ...]:
         """Names of all arms in order."""
         return (*self.arms, *self.profile_arms, *(source.name for source in self.sources))
+
+
+class AuditConfig(Model):
+    """How neighbourhoods and descriptions are looked at."""
+
+    k: Positive = 8
+    """Neighbours of an item that are compared and shown."""
+    most_items: Positive = 20_000
+    """Items taken into the audit; of a larger catalogue a fixed random part."""
+    probes: Positive = 500
+    """Items whose neighbours are compared between spaces."""
+    shown: Positive = 60
+    """Of these, how many are shown with their pictures; where spaces disagree most comes first."""
+    facts: tuple[Text, ...] = ("colour", "color", "material")
+    """Described attributes that are held against what title and catalogue say."""
+    report: Text = "vlm4rec-audit"
+    """Folder on the driver for audit.html."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from vlm4rec_spark.config_evaluation import EvaluateConfig
+from vlm4rec_spark.config_evaluation import AuditConfig, EvaluateConfig
 from vlm4rec_spark.config_inputs import (
     ImagesConfig,
     Model,
@@ -115,6 +115,11 @@ class EmbedConfig(Model):
     """Text variants that get a vector."""
     batch_size: Positive = 64
     """Texts per forward pass."""
+    visual_model: Text = "efficientnet-lite0"
+    """Vision model that pictures are compared by in evaluate and audit: the packaged one, or any
+    of transformers (hub name or directory). Lists are never made with it."""
+    visual_revision: Text | None = None
+    """Its revision on the hub."""
     serve_space: Literal["caption", "title", "title_caption", "attributes"] = "caption"
     """The variant that profiles, lists and search use."""
 
@@ -189,6 +194,8 @@ class Config(Model):
     """Lists."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """Comparing arms."""
+    audit: AuditConfig = AuditConfig()
+    """Looking at neighbourhoods and descriptions."""
     run: RunConfig = RunConfig()
     """The run."""
 

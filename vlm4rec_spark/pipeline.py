@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 CATALOG_STAGES = ("catalog", "descriptions", "embeddings")
 RECOMMEND_STAGES = ("profiles", "topk")
 EVALUATE_STAGES = ("evaluation",)
+AUDIT_STAGES = ("audit",)
 
 
 def table_names(spark: SparkSession, config: Config) -> TableNames:
@@ -71,6 +72,10 @@ class Pipeline:
             EvaluationError: the comparison would not be fair, or there is nothing to test on.
         """
         return self._run("evaluate_job", EVALUATE_STAGES)
+
+    def audit(self) -> RunReport:
+        """Compare neighbours by picture, title, description and shoppers; writes audit.html."""
+        return self._run("audit_job", AUDIT_STAGES)
 
     def search(self, text: str, k: int = 10) -> DataFrame:
         """Return the k items nearest to a sentence, best first."""

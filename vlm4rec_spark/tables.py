@@ -152,9 +152,9 @@ DESCRIPTIONS = _table(
 
 EMBEDDINGS = _table(
     "embeddings",
-    "Unit vectors of texts, cached by text and encoder",
+    "Unit vectors of texts and pictures, cached by content and encoder",
     "text_sha256 encoder",
-    Column("text_sha256", TEXT, "Hash of the text"),
+    Column("text_sha256", TEXT, "Hash of the text, or of the picture for a vision model"),
     Column("encoder", TEXT, "encoder@revision"),
     Column("vector", VECTOR, "Unit vector, float32"),
     Column("n_words", INT, "Words of the text"),

@@ -75,7 +75,7 @@ def _recover(context: RunContext) -> None:
         delta.merge_on_key(context.spark, lost, DESCRIPTIONS, context.names)
 
 
-def _source_pictures(context: RunContext, images: DataFrame) -> DataFrame | None:
+def source_pictures(context: RunContext, images: DataFrame) -> DataFrame | None:
     """Return the pictures of the source where `images` cannot lead to the bytes again.
 
     That is where the source holds them itself, and for URLs: `images.uri` lacks their signature.
@@ -106,7 +106,7 @@ def _counts(context: RunContext) -> tuple[int, int, int]:
 def _describe(context: RunContext, images: DataFrame, spec: WorkerSpec) -> None:
     """Infer, append, merge, slice by slice: a crash before an append loses that slice only."""
     settings = context.config.describe
-    source = _source_pictures(context, images)
+    source = source_pictures(context, images)
     # Not the run id alone: a run that is repeated under its id may have new work in a slice.
     # What it landed before is left out by the anti-join already.
     app_id = f"vlm4rec-describe-{context.run_id}-{uuid.uuid4().hex[:8]}"

@@ -94,7 +94,7 @@ def accuracy(lists: Lists, hit: Flags, n_relevant: Ints, k: int) -> dict[str, Fl
     # Hits stand in order of rank, so the n-th of a user has n - 1 hits before it.
     earlier = np.arange(len(user)) - np.searchsorted(user, user)
     precisions = np.bincount(user, (earlier + 1) / rank, n_users)
-    first = np.bincount(user[earlier == 0], 1.0 / rank[earlier == 0], n_users)
+    first = np.bincount(user[earlier == 0], 1.0 / rank[earlier == 0], n_users).astype(np.float64)
     return {
         "NDCG": _ratio(np.bincount(user, 1.0 / np.log2(rank + 1), n_users), gains[at_most]),
         "MAP": _ratio(precisions, at_most),

@@ -9,17 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from vlm4rec_spark.evaluation.accuracy import Floats, Ints
-from vlm4rec_spark.evaluation.catalogue import Catalogue, Vectors
 from vlm4rec_spark.profiles.vectors import Histories, profile
 from vlm4rec_spark.topk.engines import MARGIN, ExactSearcher
 from vlm4rec_spark.topk.lists import DIGITS, best_rows, candidates
 from vlm4rec_spark.topk.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.evaluation.accuracy import Floats, Ints
+    from vlm4rec_spark.evaluation.catalogue import Catalogue, Vectors
 
 FUSED_DEPTH = 100
 """Places of each list that rank fusion reads."""
@@ -69,11 +71,13 @@ class VectorArm:
 
     name: str
     space: str
+    made_of: tuple[str, ...] = ()
+    """Other spaces that the vectors were made from."""
 
     @property
     def spaces(self) -> tuple[str, ...]:
         """See `Arm`."""
-        return (self.space,)
+        return (self.space, *self.made_of)
 
     def rank(self, block: Block, k: int) -> Iterator[Ints]:
         """See `Arm`."""
@@ -197,7 +201,8 @@ def best_scores(scores: Floats, pool: Ints, excluded: Ints, k: int) -> Ints:
     if len(rows) > k:
         least = np.partition(known, len(known) - k)[len(known) - k]
         rows, known = rows[known >= least], known[known >= least]
-    return rows[np.lexsort((rows, -known))][:k]
+    best: Ints = rows[np.lexsort((rows, -known))][:k]
+    return best
 
 
 def _any(found: list[npt.NDArray[np.float32] | None]) -> bool:

@@ -7,12 +7,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vlm4rec_spark.errors import EvaluationError
-from vlm4rec_spark.evaluation.arms import Arm, LinearArm, NeighbourArm, PopularArm, VectorArm
+from vlm4rec_spark.evaluation.arms import (
+    Arm,
+    LinearArm,
+    NeighbourArm,
+    PopularArm,
+    RankFusionArm,
+    VectorArm,
+    WeightedArm,
+)
 from vlm4rec_spark.evaluation.catalogue import save_array
 from vlm4rec_spark.evaluation.items_job import Stage, read_pairs
 from vlm4rec_spark.evaluation.models import Pairs, ease, neighbours, smoothed
 from vlm4rec_spark.evaluation.sources_job import read_columns
-from vlm4rec_spark.evaluation.spaces_job import write_spaces
+from vlm4rec_spark.evaluation.spaces_job import FUSED_SPACES
 from vlm4rec_spark.evaluation.stage_job import Contender, Foreign
 
 if TYPE_CHECKING:
@@ -40,20 +48,25 @@ class Field:
         ]
 
 
-def line_up(stage: Stage, choice: Choice) -> Field:
+def line_up(stage: Stage, spaces: dict[str, int], choice: Choice) -> Field:
     """Make every configured arm ready.
+
+    Args:
+        stage: the test.
+        spaces: items with a vector, by space (`write_spaces`).
+        choice: hyper-parameters.
 
     Raises:
         EvaluationError: the baseline cannot run.
     """
     context, config = stage.context, stage.context.config.evaluate
-    line = Field(vectors=write_spaces(context, stage.catalogue))
+    line = Field(vectors=spaces)
     pairs = read_pairs(stage) if set(FROM_PAIRS) & set(config.arms) else None
-    for name in config.arms:
+    for arm in config.arms:
         try:
-            _enter(line, _arm(name, stage, choice, pairs), context.config.profiles)
+            _enter(line, _arm(arm, stage, choice, pairs), context.config.profiles)
         except EvaluationError as error:
-            line.left_out[name] = str(error)
+            line.left_out[arm] = str(error)
     served = context.config.embed.serve_space
     for name, change in config.profile_arms.items():
         changed = change.model_dump(exclude_none=True)
@@ -76,7 +89,8 @@ def line_up(stage: Stage, choice: Choice) -> Field:
 def _enter(line: Field, arm: Arm, profiles: ProfilesConfig) -> None:
     empty = [space for space in arm.spaces if line.vectors.get(space, 1) == 0]
     if empty:
-        line.left_out[arm.name] = f"no item has a vector in {', '.join(empty)}."
+        hint = " The extra 'visual' brings a vision model." if "visual" in empty else ""
+        line.left_out[arm.name] = f"No item has a vector in {', '.join(empty)}.{hint}"
     else:
         line.contenders.append(Contender(arm, profiles))
 
@@ -95,4 +109,20 @@ def _arm(name: str, stage: Stage, choice: Choice, pairs: Pairs | None) -> Arm:
     if pairs is not None and name == "smoothed":
         served = stage.context.config.embed.serve_space
         save_array(catalogue.folder, "space-smoothed", smoothed(pairs, catalogue.space(served)))
-    return VectorArm(name, name)
+    if name == "weighted":
+        return WeightedArm(name, FUSED_SPACES, choice.first_weight)
+    if name == "rank_fusion":
+        return RankFusionArm(name, FUSED_SPACES)
+    return VectorArm(name, name, _made_of(name, stage))
+
+
+def _made_of(name: str, stage: Stage) -> tuple[str, ...]:
+    """Return the spaces behind a space, so that diversity is not measured in them."""
+    served = stage.context.config.embed.serve_space
+    behind = {
+        "concat": FUSED_SPACES,
+        "title_caption": ("title", "caption"),
+        "smoothed": (served,),
+        "shuffled": (),
+    }
+    return behind.get(name, ())

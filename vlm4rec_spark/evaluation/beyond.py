@@ -6,10 +6,13 @@ Per arm, from how often each item is listed: coverage, Gini, hub skewness.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
-from vlm4rec_spark.evaluation.accuracy import Flags, Floats, Ints, Lists
+if TYPE_CHECKING:
+    from vlm4rec_spark.evaluation.accuracy import Flags, Floats, Ints, Lists
 
 HEAD_SHARE = 0.8
 """The head is the smallest set of most popular items with this share of all training users."""
@@ -72,13 +75,14 @@ def diversity(lists: Lists, vectors: npt.NDArray[np.float32], n_users: int) -> F
 def serendipity(lists: Lists, hit: Flags, item_users: Ints, n_users: int) -> Floats:
     """Return the mean of max(p_user - p_any, 0) over each list, of hits only, as RecTools.
 
-    p_user = (items + 1 - rank) / items; p_any is the same with the item's popularity rank, the
-    mean rank where items are equally popular.
+    p_user = (items + 1 - rank) / items; p_any is the same with the item's popularity rank (items
+    that are equally popular share one, and the next rank follows), and 0 for a cold item.
     """
     n_items = len(item_users)
-    _, group, size = np.unique(-item_users, return_inverse=True, return_counts=True)
-    mean_rank = (np.cumsum(size) - (size - 1) / 2)[group]
-    surprise = np.maximum(mean_rank[lists.item] - lists.rank, 0.0) / n_items
+    popularity_rank = np.unique(-item_users, return_inverse=True)[1] + 1
+    p_any = np.where(item_users > 0, n_items + 1 - popularity_rank, 0) / n_items
+    p_user = (n_items + 1 - lists.rank) / n_items
+    surprise = np.maximum(p_user - p_any[lists.item], 0.0)
     return _mean_of_lists(lists, surprise * hit, n_users)
 
 
@@ -115,4 +119,5 @@ def hub_skewness(listed: Ints) -> float:
 def _mean_of_lists(lists: Lists, values: Floats, n_users: int) -> Floats:
     count = np.bincount(lists.user, minlength=n_users)
     total = np.bincount(lists.user, values, n_users)
-    return np.divide(total, count, out=np.full(n_users, np.nan), where=count > 0)
+    mean: Floats = np.divide(total, count, out=np.full(n_users, np.nan), where=count > 0)
+    return mean

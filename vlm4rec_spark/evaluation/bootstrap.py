@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from vlm4rec_spark.evaluation.accuracy import Floats
+if TYPE_CHECKING:
+    from vlm4rec_spark.evaluation.accuracy import Floats
 
 DRAWS_AT_A_TIME = 500
 LOW, HIGH = 2.5, 97.5

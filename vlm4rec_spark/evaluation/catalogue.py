@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vlm4rec_spark.errors import SchemaError
-from vlm4rec_spark.evaluation.accuracy import Flags, Ints
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.evaluation.accuracy import Flags, Ints
 
 Vectors = npt.NDArray[np.float32]
 POOLS = ("all", "cold")
@@ -69,7 +71,8 @@ class Catalogue:
     @cached_property
     def is_cold(self) -> Flags:
         """Whether the item has no training event."""
-        return self.users == 0
+        cold: Flags = self.users == 0
+        return cold
 
     def pool(self, name: str) -> Ints:
         """Return the rows that are ranked, ascending."""

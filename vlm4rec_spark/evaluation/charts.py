@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
-from vlm4rec_spark.evaluation.tables import Bar
+if TYPE_CHECKING:
+    from vlm4rec_spark.evaluation.tables import Bar
 
 WIDTH, HEIGHT = 360, 240
 LEFT, RIGHT, TOP, BOTTOM = 40, 12, 12, 40

@@ -22,6 +22,7 @@ from vlm4rec_spark.evaluation.arms_job import Field, line_up
 from vlm4rec_spark.evaluation.items_job import Stage, prepare
 from vlm4rec_spark.evaluation.report import Evaluation, write_reports
 from vlm4rec_spark.evaluation.results import Draws, Result, accuracy_results, other_results
+from vlm4rec_spark.evaluation.spaces_job import write_spaces
 from vlm4rec_spark.evaluation.stage_job import measure_lists, run_arms
 from vlm4rec_spark.evaluation.tuning_job import Choice, tuned
 from vlm4rec_spark.profiles.job import judged_events
@@ -46,8 +47,9 @@ def run(context: RunContext) -> RunReport:
     _refuse_a_second_look(context)
     judged = judged_events(context)
     stage = prepare(context, judged, "test", context.config.evaluate.split.test_share)
-    choice = tuned(context, stage.train)
-    line = line_up(stage, choice)
+    spaces = write_spaces(context, stage.catalogue)
+    choice = tuned(stage, spaces)
+    line = line_up(stage, spaces, choice)
     logger.info("run %s reads its test now, once", context.run_id)
     results = _tested(stage, line)
     _write(context, results)

@@ -7,12 +7,15 @@ driver then needs memory for the pairs (item-kNN, smoothing) or for items x item
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from vlm4rec_spark.errors import EvaluationError
-from vlm4rec_spark.evaluation.accuracy import Floats, Ints
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.evaluation.accuracy import Floats, Ints
 
 EASE_MOST_ITEMS = 10_000
 """Items with a training event beyond which EASE is left out: 1.6 GB, and minutes of one core."""
@@ -123,4 +126,5 @@ def smoothed(pairs: Pairs, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.f
         total[row] += weight[part] @ filled[pairs.right[part]]
     norms = np.linalg.norm(total, axis=1, keepdims=True)
     unit = np.divide(total, norms, out=np.full_like(total, np.nan), where=norms > 0)
-    return unit.astype(np.float32)
+    rows: npt.NDArray[np.float32] = unit.astype(np.float32)
+    return rows

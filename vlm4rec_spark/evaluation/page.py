@@ -39,7 +39,7 @@ def html(
     style = (files("vlm4rec_spark.evaluation") / "report.css").read_text("utf-8")
     said = "".join(f'<p class="warning">{escape(text)}</p>' for text in warnings)
     judged = "".join(f"<li>{escape(text)}</li>" for text in verdicts)
-    parts = [_section(table, number) for number, table in enumerate(tables)]
+    parts = [section(table, number) for number, table in enumerate(tables)]
     parts.insert(min(2, len(parts)), figure)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -50,7 +50,8 @@ def html(
     )
 
 
-def _section(table: Table, number: int) -> str:
+def section(table: Table, number: int) -> str:
+    """Return a table as a section of a page; every text is escaped."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
     rows = "".join(_row(row) for row in table.rows)
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from vlm4rec_spark.evaluation.accuracy import Ints
 from vlm4rec_spark.evaluation.arms import Arm, Block
 from vlm4rec_spark.evaluation.catalogue import POOLS, Catalogue, load_catalogue
 from vlm4rec_spark.evaluation.measure import VARIANTS
 from vlm4rec_spark.profiles.vectors import Histories, histories
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.evaluation.accuracy import Ints
 
 LISTS = pa.schema(
     [

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from vlm4rec_spark import __version__
 from vlm4rec_spark.evaluation import page, tables
 from vlm4rec_spark.evaluation.charts import ColdCurve, curve
-from vlm4rec_spark.evaluation.results import Result
 from vlm4rec_spark.evaluation.tables import Table, found
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from vlm4rec_spark.config_evaluation import EvaluateConfig
+    from vlm4rec_spark.evaluation.results import Result
     from vlm4rec_spark.evaluation.split import Step
 
 FEWEST_ITEMS, FEWEST_USERS = 1000, 500
@@ -120,16 +120,16 @@ def _made(evaluation: Evaluation) -> Table:
         ("configuration", evaluation.config_hash),
         ("version", __version__),
         ("split", f"{settings.split.kind}, cut {evaluation.cut or 'per user'}"),
-        ("items", f"{evaluation.n_items:,}, all of them candidates; {evaluation.n_cold:,} without "
-                  "a training event (cold)"),
+        ("items", (f"{evaluation.n_items:,}, all of them candidates; {evaluation.n_cold:,} without "
+                  "a training event (cold)")),
         ("test users", f"{evaluation.n_users:,}, the same for every arm"),
-        ("lists", f"k = {settings.k}; seen items masked; ties by item id; a user without a list "
-                  "counts as 0"),
+        ("lists", (f"k = {settings.k}; seen items masked; ties by item id; a user without a list "
+                  "counts as 0")),
         ("encoder", f"{evaluation.encoder}, for every arm made of text"),
         ("vectors", ", ".join(f"{name} {n:,}" for name, n in evaluation.vectors.items())),
         ("hyper-parameters", evaluation.tuning),
-        ("intervals", f"95 %, paired bootstrap over users, {settings.resamples:,} draws, seed "
-                      f"{settings.seed}; p adjusted over the arms (Holm)"),
+        ("intervals", (f"95 %, paired bootstrap over users, {settings.resamples:,} draws, seed "
+                      f"{settings.seed}; p adjusted over the arms (Holm)")),
         *((f"left out: {name}", why) for name, why in evaluation.left_out.items()),
     ]  # fmt: skip
     return Table("How this was made", ("what", "value"), rows, note=(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,13 @@ import pyarrow.compute as pc
 
 from vlm4rec_spark.errors import EvaluationError
 from vlm4rec_spark.evaluation import beyond
-from vlm4rec_spark.evaluation.accuracy import Floats, Ints
 from vlm4rec_spark.evaluation.bootstrap import holm, interval, resampled_means, two_sided_p
-from vlm4rec_spark.evaluation.catalogue import Catalogue
 from vlm4rec_spark.evaluation.measure import ACCURACY
 from vlm4rec_spark.evaluation.slices import EVERYONE
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.evaluation.accuracy import Floats, Ints
+    from vlm4rec_spark.evaluation.catalogue import Catalogue
 
 OF_SLICES = ("NDCG", "Recall", "HitRate")
 """What is told of slices; everyone gets every metric."""
@@ -128,8 +130,8 @@ def _columns(
             values = _scattered(place, own[metric].to_numpy(zero_copy_only=False), len(units))
             keys = {key: first[key] for key in ("pool", "variants", "slice", "segment")}
             n_users = int(n.sum())
-            result = Result(arm=arm, metric=f"{metric}@{draws.k}",
-                            value=float(values.sum() / n_users), n_users=n_users, **keys)  # fmt: skip
+            value, name = float(values.sum() / n_users), f"{metric}@{draws.k}"
+            result = Result(arm=arm, metric=name, value=value, n_users=n_users, **keys)
             columns.append(_Column(result, values, group))
     return columns, count if count is not None else np.zeros(len(units))
 
@@ -205,6 +207,6 @@ def other_results(
             yield _whole(keys, f"{name}@{k}", value, row["n"])
 
 
-def _whole(keys: Mapping[str, str], metric: str, value: float, n: int) -> Result:
+def _whole(keys: Mapping[str, Any], metric: str, value: float, n: int) -> Result:
     return Result(slice=EVERYONE[0], segment=EVERYONE[1], metric=metric, value=value,
                   n_users=n, **keys)  # fmt: skip

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
-from vlm4rec_spark.evaluation.accuracy import Floats, Ints
 from vlm4rec_spark.evaluation.beyond import long_tail
-from vlm4rec_spark.evaluation.catalogue import Catalogue
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.evaluation.accuracy import Floats, Ints
+    from vlm4rec_spark.evaluation.catalogue import Catalogue
 
 EVERYONE = ("everyone", "all")
 """Slice and segment of all users."""

@@ -15,7 +15,9 @@ from vlm4rec_spark.embeddings.encoders import EncoderSpec, encoder_spec, unit_ro
 from vlm4rec_spark.embeddings.job import encode
 from vlm4rec_spark.embeddings.plan import item_texts, pending
 from vlm4rec_spark.embeddings.texts import VARIANTS
-from vlm4rec_spark.errors import EvaluationError
+from vlm4rec_spark.embeddings.visual import visual_spec
+from vlm4rec_spark.embeddings.visual_job import embed_pictures, visual_vectors
+from vlm4rec_spark.errors import EvaluationError, MissingExtraError
 from vlm4rec_spark.evaluation import plan
 from vlm4rec_spark.evaluation.catalogue import Catalogue, save_array
 from vlm4rec_spark.evaluation.sources_job import read_columns
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 DERIVED = ("shuffled", "random")
+FUSED, FUSED_SPACES = "concat", ("title", "visual")
+"""The late fusions are of titles and pictures: what a shop has without any description."""
 RANDOM_DIMENSIONS = 384
 
 
@@ -41,7 +45,7 @@ def write_spaces(context: RunContext, catalogue: Catalogue) -> dict[str, int]:
         Space -> number of items with a vector; 0 where the tables hold nothing for it.
     """
     config = context.config.evaluate
-    texts = landed(context, plan.with_hashes(_texts(context)), "evaluation-texts")
+    texts = landed(context, item_space_texts(context), "evaluation-texts")
     spec = encoder_spec(context.config)
     _encode_missing(context, texts, spec)
     embeddings = delta.read(context.spark, EMBEDDINGS, context.names)
@@ -52,8 +56,11 @@ def write_spaces(context: RunContext, catalogue: Catalogue) -> dict[str, int]:
     for source in config.sources:
         if source.holds == "vectors":
             counts[source.name] = _save(catalogue, source.name, read_columns(context, source))
+    counts["visual"] = _save_visual(context, catalogue)
     for space in DERIVED:
         counts[space] = _save_derived(catalogue, space, config.seed)
+    save_array(catalogue.folder, f"space-{FUSED}", _joined(catalogue, *FUSED_SPACES))
+    counts[FUSED] = min(counts[space] for space in FUSED_SPACES)
     logger.info("vectors per space, of %d items: %s", len(catalogue.items), counts)
     return counts
 
@@ -62,8 +69,8 @@ def _own(context: RunContext, holds: str) -> list[str]:
     return [s.name for s in context.config.evaluate.sources if s.holds == holds]
 
 
-def _texts(context: RunContext) -> DataFrame:
-    """Return item_id, space, text of all arms that are texts."""
+def item_space_texts(context: RunContext) -> DataFrame:
+    """Return item_id, space, text, text_sha256 of all arms that are texts."""
     items, descriptions, images = (
         delta.read(context.spark, spec, context.names) for spec in (ITEMS, DESCRIPTIONS, IMAGES)
     )
@@ -75,7 +82,7 @@ def _texts(context: RunContext) -> DataFrame:
             texts = texts.unionByName(
                 own.select("item_id", F.lit(source.name).alias("space"), "text")
             )
-    return texts
+    return plan.with_hashes(texts)
 
 
 def _encode_missing(context: RunContext, texts: DataFrame, spec: EncoderSpec) -> None:
@@ -100,6 +107,28 @@ def _save(catalogue: Catalogue, space: str, vectors: DataFrame) -> int:
         whole[rows[rows >= 0]] = unit_rows(flat.reshape(len(found), -1))[rows >= 0]
     save_array(catalogue.folder, f"space-{space}", whole)
     return int(np.isfinite(whole[:, 0]).sum())
+
+
+def _save_visual(context: RunContext, catalogue: Catalogue) -> int:
+    """Embed the pictures; without the vision model the space stays empty."""
+    visual_arms = {"visual", "concat", "weighted", "rank_fusion"}
+    vectors = context.spark.createDataFrame([], "item_id STRING, vector ARRAY<FLOAT>")
+    if visual_arms & set(context.config.evaluate.arms):
+        try:
+            spec = visual_spec(context.config)
+            embed_pictures(context, spec)
+            vectors = visual_vectors(context, spec)
+        except MissingExtraError as error:
+            logger.warning("no arm sees pictures: %s", error)
+    return _save(catalogue, "visual", vectors)
+
+
+def _joined(catalogue: Catalogue, left: str, right: str) -> npt.NDArray[np.float32]:
+    """Return both vectors one behind the other, to length 1; a missing half is zeros."""
+    halves = [catalogue.space(space) for space in (left, right)]
+    known = np.any([np.isfinite(half[:, 0]) for half in halves], axis=0)
+    whole = np.concatenate([np.nan_to_num(half) for half in halves], axis=1)
+    return unit_rows(np.where(known[:, None], whole, np.nan))
 
 
 def _save_derived(catalogue: Catalogue, space: str, seed: int) -> int:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vlm4rec_spark.evaluation.measure import ACCURACY
-from vlm4rec_spark.evaluation.results import Result
 
 if TYPE_CHECKING:
+    from vlm4rec_spark.evaluation.results import Result
     from vlm4rec_spark.evaluation.split import Step
 
 POOL_WORDS = {"all": "whole catalogue", "cold": "new items alone"}
@@ -53,7 +53,7 @@ def found(results: Sequence[Result], **keys: str) -> Result | None:
 
 
 def arms(results: Sequence[Result], k: int) -> Iterator[Table]:
-    """Yield the main table of each pool: every arm, best first, with variants kept and collapsed."""
+    """Yield the main table of each pool: every arm, best first."""
     metric = f"NDCG@{k}"
     for pool, words in POOL_WORDS.items():
         rows = [r for r in results if (r.metric, r.pool) == (metric, pool)]
