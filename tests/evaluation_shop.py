@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from vlm4rec_spark import delta
+from vlm4rec_spark import delta, testing
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.embeddings.encoders import encoder_spec
 from vlm4rec_spark.embeddings.visual import visual_spec
@@ -75,8 +75,11 @@ def write(spark: SparkSession, names: TableNames, spec: TableSpec, rows: list[Ro
     delta.merge_on_key(spark, frame, spec, names)
 
 
-def fill(context: RunContext) -> None:
-    """Write the tables that the catalog job would have written, and the encoder's cache."""
+def fill(context: RunContext, photos: Path | None = None) -> None:
+    """Write the tables that the catalog job would have written, and the encoder's cache.
+
+    With a folder for photos every item has a small one there, one in three the same.
+    """
     spark, names = context.spark, context.names
     numbers = range(N_ITEMS)
     write(spark, names, ITEMS, [item_row(n) for n in numbers])
@@ -88,10 +91,14 @@ def fill(context: RunContext) -> None:
             "sha256": f"s{n}",
             "width": 100,
             "height": 100 + n % 2,
+            "uri": str(photos / f"{kind_of(n)}.jpg") if photos else None,
             "status": "ok",
         }
         for n in numbers
     ]
+    if photos:
+        for kind, product in enumerate(testing.products(len(KINDS))):
+            (photos / f"{kind}.jpg").write_bytes(testing.picture(product, kind))
     write(spark, names, IMAGES, pictures)
     fill_cache(context)
 
@@ -167,7 +174,8 @@ def make_context(
             "embed.model=demo",
             "evaluate.split.cut=2026-03-22T00:00:00Z",
             f"evaluate.report={folder}/report",
-            "evaluate.resamples=500",
+            f"audit.report={folder}/audit",
+            "evaluate.resamples=2000",
             *settings,
         ],
     )

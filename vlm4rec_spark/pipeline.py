@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from vlm4rec_spark.config import Config
+    from vlm4rec_spark.evaluation.tables import Table
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,11 @@ class Pipeline:
     def audit(self) -> RunReport:
         """Compare neighbours by picture, title, description and shoppers; writes audit.html."""
         return self._run("audit_job", AUDIT_STAGES)
+
+    def diff(self, first: str, second: str) -> list[Table]:
+        """Return how two runs differ, as tables: answers, agreement, lists, cost."""
+        compare = import_module("vlm4rec_spark.audit.diff_job").compare
+        return cast("list[Table]", compare(self.context, first, second))
 
     def search(self, text: str, k: int = 10) -> DataFrame:
         """Return the k items nearest to a sentence, best first."""

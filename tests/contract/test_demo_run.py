@@ -13,7 +13,8 @@ from tests.contract.jobs import read_table, vlm4rec
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.timeout(1500)]
 KEYS = {
     "items", "described", "failed", "vlm_requests", "pictures_per_s", "users",
-    "users_with_full_lists", "audited_recall", "seconds", "tables",
+    "users_with_full_lists", "audited_recall", "seconds", "tables", "evaluation", "audit", "ndcg",
+    "evidence_key",
 }  # fmt: skip
 
 
@@ -31,10 +32,14 @@ def test_the_demo_describes_once_and_lists_nothing_seen_repeated_or_unavailable(
     assert first["users_with_full_lists"] == first["users"] > 100
     assert first["audited_recall"] >= 0.99
     assert told.count("For user") == 3
+    for page in ("evaluation", "audit"):
+        assert "Synthetic: shoppers were simulated" in (tmp_path / first[page]).read_text()
+    assert first["ndcg"]["cold_popular"] == 0.0
 
     vlm4rec(*small, folder=tmp_path)
     second = json.loads((tmp_path / "build/demo/summary.json").read_text())
     assert second["vlm_requests"] == 0
+    assert second["ndcg"] == first["ndcg"]
     assert second["described"] == first["described"]
 
     tables = tmp_path / "build/demo/tables/demo"

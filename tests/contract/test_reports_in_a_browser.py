@@ -17,9 +17,9 @@ from vlm4rec_spark.audit.items import Items
 from vlm4rec_spark.audit.page import page as audit_page
 from vlm4rec_spark.config_evaluation import EvaluateConfig
 from vlm4rec_spark.demo.truth import true_attributes, true_description
+from vlm4rec_spark.evaluation.fates import Step
 from vlm4rec_spark.evaluation.report import Evaluation, write_reports
 from vlm4rec_spark.evaluation.results import Result
-from vlm4rec_spark.evaluation.split import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -34,8 +34,8 @@ def test_scipy_finds_the_same_interval() -> None:
 
 
 def test_a_constant_difference_has_no_width_because_draws_are_paired() -> None:
-    base = np.random.default_rng(0).normal(0, 5, 200)
-    both = np.stack([base, base + 0.1], axis=1)
+    base: Floats = np.random.default_rng(0).normal(0, 5, 200)
+    both: Floats = np.stack([base, base + 0.1], axis=1)
     drawn = resampled_means(both, np.ones_like(both), 500, 0)
     apart = drawn[:, 1] - drawn[:, 0]
     assert apart == pytest.approx(np.full(500, 0.1))
@@ -43,14 +43,14 @@ def test_a_constant_difference_has_no_width_because_draws_are_paired() -> None:
 
 def test_groups_of_users_give_the_interval_of_their_users() -> None:
     rng = np.random.default_rng(1)
-    values: Floats = rng.normal(1.0, 1.0, 20_000)
-    grouped = values.reshape(2000, 10) @ np.ones((10, 1))
+    values = rng.normal(1.0, 1.0, 20_000)
+    grouped: Floats = values.reshape(2000, 10) @ np.ones((10, 1))
     drawn = resampled_means(grouped, np.full((2000, 1), 10.0), 2000, 2)
     assert drawn.std() == pytest.approx(values.std() / np.sqrt(20_000), rel=0.1)
 
 
 def test_the_same_seed_draws_the_same() -> None:
-    values = np.arange(50.0)[:, None]
+    values = np.arange(50, dtype=np.float64)[:, None]
     first, again = (resampled_means(values, np.ones_like(values), 700, 9) for _ in range(2))
     assert np.array_equal(first, again)
 

@@ -1,10 +1,10 @@
-"""Commands that ask whether it works: evaluate, audit."""
+"""Commands that ask whether it works: evaluate, audit, diff."""
 
 from __future__ import annotations
 
 import argparse
 
-from vlm4rec_spark.commands.command import Command, pipeline_of, say_report
+from vlm4rec_spark.commands.command import Command, Parser, pipeline_of, say, say_report
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -13,6 +13,19 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _audit(options: argparse.Namespace) -> int:
     return say_report(pipeline_of(options).audit())
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from vlm4rec_spark.evaluation.page import markdown
+
+    tables = pipeline_of(options).diff(options.first, options.second)
+    say(markdown(f"From run {options.first} to run {options.second}", [], [], tables))
+    return 0
+
+
+def _diff_options(parser: Parser) -> None:
+    parser.add_argument("first", metavar="RUN_A", help="run id, as in the table `runs`")
+    parser.add_argument("second", metavar="RUN_B", help="run id to compare it with")
 
 
 COMMANDS = (
@@ -33,5 +46,13 @@ COMMANDS = (
         "Writes audit.html in audit.report: the same items' neighbours side by side with their\n"
         "pictures, where spaces disagree, suspects, and how good the descriptions are.\n\n"
         "  vlm4rec audit --conf my_shop.yml --set audit.shown=100",
+    ),
+    Command(
+        "diff",
+        _diff,
+        "compare two runs: what is said otherwise, whose lists moved, what it cost",
+        "For another model, prompt or attribute file over the same pictures. Writes nothing.\n\n"
+        "  vlm4rec diff 20260601T020000-1a2b3c4d 20260608T020000-5e6f7a8b --conf my_shop.yml",
+        _diff_options,
     ),
 )

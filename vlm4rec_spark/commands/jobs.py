@@ -53,7 +53,7 @@ COMMANDS = (
     Command(
         "demo",
         _demo,
-        "run both jobs on a small synthetic catalogue",
+        "run both jobs, the evaluation and the audit on a small synthetic shop",
         "Everything it writes is below build/demo. Another size replaces the shop there.\n\n"
         "  vlm4rec demo --items 5000 --users 20000",
         _demo_options,

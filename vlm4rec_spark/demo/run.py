@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.config import load_config
+from vlm4rec_spark.demo.evidence import evidence, told
 from vlm4rec_spark.demo.world import write_world
 from vlm4rec_spark.pipeline import Pipeline
 from vlm4rec_spark.session import build_session
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FOLDER = Path("build/demo")
+SUMMARY = FOLDER / "summary.json"
 LISTS_SHOWN = 3
 ITEMS_SHOWN = 4
 
@@ -48,8 +50,9 @@ def run(conf: str = "demo", overrides: Sequence[str] = (), shop: ShopConfig | No
     pipeline = Pipeline(spark, config)
     catalog, recommend = pipeline.catalog(), pipeline.recommend()
     summary = summarise(pipeline.context, catalog, recommend)
+    summary |= evidence(pipeline, (catalog, recommend), SUMMARY)
     summary["seconds"] = round(time.monotonic() - started, 1)
-    (FOLDER / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+    SUMMARY.write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     return "\n".join([*_told(summary), *_lists(pipeline.context)])
 
 
@@ -96,9 +99,10 @@ def _told(summary: dict[str, Any]) -> list[str]:
         f"  model       {summary['vlm_requests']} requests, {summary['pictures_per_s']} pictures/s",
         f"  lists       {summary['users']} users, {summary['users_with_full_lists']} of them full",
         f"  recall      {recall}, audited against exact search",
+        *told(summary),
         f"  time        {summary['seconds']} s",
         f"  tables      {place}",
-        f"  figures     {FOLDER / 'summary.json'}",
+        f"  figures     {SUMMARY}",
     ]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vlm4rec_spark.demo.oracle import oracle_table
 from vlm4rec_spark.demo.photos import Shot, broken, plan_shot, take
 from vlm4rec_spark.demo.settings import ShopConfig
 from vlm4rec_spark.demo.shop import Item, Shop, make_shop
@@ -21,7 +22,7 @@ from vlm4rec_spark.demo.truth import true_attributes, true_description
 logger = logging.getLogger(__name__)
 
 PHOTOS = "photos"
-FORMAT_VERSION = "2"
+FORMAT_VERSION = "3"
 """Raise it when the same configuration gives other files: marked folders are written anew."""
 MOMENT = pa.timestamp("us", tz="UTC")
 ITEM_SCHEMA = pa.schema(
@@ -85,6 +86,11 @@ class World:
         return self.directory / "truth" / "truth.parquet"
 
     @property
+    def oracle(self) -> Path:
+        """Vectors of what the items are, Parquet, beside the truth: an arm of the evaluation."""
+        return self.directory / "truth" / "oracle.parquet"
+
+    @property
     def marker(self) -> Path:
         """Written last: says which configuration the folder holds."""
         return self.directory / "world.txt"
@@ -113,6 +119,7 @@ def write_world(directory: str | Path, config: ShopConfig | None = None) -> Worl
         _write_photos(world, item, config)
     pq.write_table(items_table(shop), world.items)
     pq.write_table(truth_table(shop), world.truth)
+    pq.write_table(oracle_table(shop), world.oracle)
     with pq.ParquetWriter(world.interactions, SCHEMA) as writer:
         for rows in simulate(shop):
             writer.write_table(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from vlm4rec_spark.evaluation.catalogue import save_array
 from vlm4rec_spark.evaluation.items_job import Stage, read_pairs
 from vlm4rec_spark.evaluation.models import Pairs, ease, neighbours, smoothed
 from vlm4rec_spark.evaluation.sources_job import read_columns
-from vlm4rec_spark.evaluation.spaces_job import FUSED_SPACES
+from vlm4rec_spark.evaluation.spaces_job import CONTROLS, FUSED_SPACES, control_names
 from vlm4rec_spark.evaluation.stage_job import Contender, Foreign
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def line_up(stage: Stage, spaces: dict[str, int], choice: Choice) -> Field:
     context, config = stage.context, stage.context.config.evaluate
     line = Field(vectors=spaces)
     pairs = read_pairs(stage) if set(FROM_PAIRS) & set(config.arms) else None
-    for arm in config.arms:
+    for arm in _with_draws(config.arms):
         try:
             _enter(line, _arm(arm, stage, choice, pairs), context.config.profiles)
         except EvaluationError as error:
@@ -84,6 +85,12 @@ def line_up(stage: Stage, spaces: dict[str, int], choice: Choice) -> Field:
             "Choose another evaluate.baseline."
         )
     return line
+
+
+def _with_draws(arms: Sequence[str]) -> Iterator[str]:
+    """Yield the names, and of each control all its draws."""
+    for arm in arms:
+        yield from control_names(arm) if arm in CONTROLS else (arm,)
 
 
 def _enter(line: Field, arm: Arm, profiles: ProfilesConfig) -> None:

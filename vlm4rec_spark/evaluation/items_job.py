@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from vlm4rec_spark.config_models import ProfilesConfig
-    from vlm4rec_spark.evaluation.split import Step
+    from vlm4rec_spark.evaluation.fates import Step
     from vlm4rec_spark.runs import RunContext
 
 logger = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vlm4rec_spark.config_evaluation import EvaluateConfig
+    from vlm4rec_spark.evaluation.fates import Step
     from vlm4rec_spark.evaluation.results import Result
-    from vlm4rec_spark.evaluation.split import Step
 
 FEWEST_ITEMS, FEWEST_USERS = 1000, 500
 """Below either the report says that it allows no claim."""

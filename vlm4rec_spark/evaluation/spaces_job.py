@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from vlm4rec_spark.runs import RunContext
 
 logger = logging.getLogger(__name__)
-DERIVED = ("shuffled", "random")
+CONTROLS = ("shuffled", "random")
+CONTROL_DRAWS = 3
+"""A single draw may be lucky: its interval is over users, not over draws."""
 FUSED, FUSED_SPACES = "concat", ("title", "visual")
 """The late fusions are of titles and pictures: what a shop has without any description."""
 RANDOM_DIMENSIONS = 384
@@ -57,8 +59,9 @@ def write_spaces(context: RunContext, catalogue: Catalogue) -> dict[str, int]:
         if source.holds == "vectors":
             counts[source.name] = _save(catalogue, source.name, read_columns(context, source))
     counts["visual"] = _save_visual(context, catalogue)
-    for space in DERIVED:
-        counts[space] = _save_derived(catalogue, space, config.seed)
+    for control in CONTROLS:
+        for space in control_names(control):
+            counts[space] = _save_control(catalogue, control, space, config.seed)
     save_array(catalogue.folder, f"space-{FUSED}", _joined(catalogue, *FUSED_SPACES))
     counts[FUSED] = min(counts[space] for space in FUSED_SPACES)
     logger.info("vectors per space, of %d items: %s", len(catalogue.items), counts)
@@ -131,13 +134,23 @@ def _joined(catalogue: Catalogue, left: str, right: str) -> npt.NDArray[np.float
     return unit_rows(np.where(known[:, None], whole, np.nan))
 
 
-def _save_derived(catalogue: Catalogue, space: str, seed: int) -> int:
+def control_names(control: str) -> tuple[str, ...]:
+    """Return the names of all draws of a control.
+
+    >>> control_names("random")
+    ('random', 'random_2', 'random_3')
+    """
+    return (control, *(f"{control}_{n}" for n in range(2, CONTROL_DRAWS + 1)))
+
+
+def _save_control(catalogue: Catalogue, control: str, space: str, seed: int) -> int:
     """Write captions dealt to other items, or vectors drawn at random: what chance can do."""
     captions = catalogue.space("caption")
     described = np.flatnonzero(np.isfinite(captions[:, 0]))
-    rng = np.random.default_rng([seed, DERIVED.index(space)])
+    draw = control_names(control).index(space)
+    rng = np.random.default_rng([seed, CONTROLS.index(control), draw])
     whole: npt.NDArray[np.float32]
-    if space == "shuffled":
+    if control == "shuffled":
         whole = np.array(captions)
         dealt = rng.permutation(described)
         # A cycle: no item keeps its own caption.

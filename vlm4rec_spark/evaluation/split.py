@@ -13,23 +13,11 @@ from typing import TYPE_CHECKING
 from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
+from vlm4rec_spark.evaluation.fates import FATES, Step
+
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-FATES = {
-    "null_ids": "has no user, item or time",
-    "future_timestamps": "lies in the future",
-    "unknown_items": "names an item that is not in the catalogue",
-    "duplicates": "is there twice",
-    "train": "training: before the cut",
-    "not_relevant": "after the cut, of an event type that does not count as relevant",
-    "no_history": "after the cut, of a user with nothing before it that counts",
-    "seen_before": "after the cut, of an item the user had before it",
-    "warm_item": "after the cut, of an item with events before it (split cold_item)",
-    "repeated": "after the cut, of an item the user turned to again",
-    "test": "test",
-}
-"""Fate -> what it means, in the order in which it is decided."""
 RECENT_DAYS = 28
 """How far back recent popularity looks."""
 
@@ -44,21 +32,6 @@ class SplitRule:
     n: int
     relevant_events: tuple[str, ...] | None
     mask_events: tuple[str, ...] | None
-
-
-@dataclass(frozen=True)
-class Step:
-    """How many rows, users and items met one fate."""
-
-    fate: str
-    rows: int
-    users: int
-    items: int
-
-    @property
-    def meaning(self) -> str:
-        """The fate in words."""
-        return FATES[self.fate]
 
 
 def global_cut(judged: DataFrame, test_share: float) -> datetime | None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from vlm4rec_spark.evaluation.measure import ACCURACY
 
 if TYPE_CHECKING:
+    from vlm4rec_spark.evaluation.fates import Step
     from vlm4rec_spark.evaluation.results import Result
-    from vlm4rec_spark.evaluation.split import Step
 
 POOL_WORDS = {"all": "whole catalogue", "cold": "new items alone"}
 SLICE_WORDS = {
