@@ -86,8 +86,17 @@ class ArmSource(Source):
     holds: Literal["lists", "texts", "vectors"]
     """lists: user_id, item_id, rank, made from the training part alone. texts: item_id, text.
     vectors: item_id, vector."""
+    layout: Literal["table", "trec", "wide"] = "table"
+    """How lists lie in the source. table: a row per place, also RecBole's `user_id:token`. trec: a
+    run file, `user Q0 item rank score tag`. wide: a row per user, `id, top_0 ...`, as MMRec's."""
     columns: ArmColumns = ArmColumns()
     """Column mapping."""
+
+    @model_validator(mode="after")
+    def _layout_of_lists(self) -> ArmSource:
+        if self.layout != "table" and self.holds != "lists":
+            raise ValueError(f"layout {self.layout} is for lists, this source holds {self.holds}")
+        return self
 
 
 class ProfileChange(Model):
@@ -126,6 +135,8 @@ class EvaluateConfig(Model):
     """Seed of random vectors, shuffling and the bootstrap."""
     report: Text = "vlm4rec-evaluation"
     """Folder on the driver for report.html and report.md."""
+    mlflow_experiment: Text | None = None
+    """Name of an MLflow experiment that gets settings, metrics and reports (extra `mlflow`)."""
     note: Text | None = None
     """Said at the top of the report, for example where the data come from."""
 

@@ -11,8 +11,10 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from tests import evaluation_shop as shop
 from vlm4rec_spark import delta
+from vlm4rec_spark.config_evaluation import ArmSource
 from vlm4rec_spark.errors import EvaluationError
 from vlm4rec_spark.evaluation import job, split
+from vlm4rec_spark.evaluation.sources_job import read_columns
 from vlm4rec_spark.profiles.job import judged_events
 from vlm4rec_spark.tables import ITEMS, METRICS, METRICS_PER_USER
 
@@ -124,6 +126,28 @@ def test_the_last_n_split_tests_the_last_events_of_each_user(
         F.count_if(F.col("fate") != "train").alias("n"),
     )
     assert all(row["train"] < row["after"] and row["n"] == 1 for row in rows.collect())
+
+
+@pytest.mark.parametrize(
+    ("layout", "file"),
+    [
+        ("trec", "u1 Q0 i7 1 9.5 tag\nu1\tQ0\ti8\t2\t9.1\ttag\n"),
+        ("wide", "id\ttop_0\ttop_1\nu1\ti7\ti8\n"),
+        ("table", "user_id:token\titem_id:token\trank:float\nu1\ti7\t1\nu1\ti8\t2\n"),
+    ],
+    ids=["a TREC run", "MMRec's top k", "RecBole's columns"],
+)
+def test_lists_of_other_tools_are_read_as_they_write_them(
+    layout: str, file: str, context: RunContext, tmp_path: Path
+) -> None:
+    path = tmp_path / "theirs"
+    path.write_text(file)
+    source = ArmSource.model_validate(
+        {"name": "theirs", "holds": "lists", "layout": layout, "format": "csv", "path": str(path),
+         "options": {} if layout == "trec" else {"sep": "\t"}}
+    )  # fmt: skip
+    rows = read_columns(context, source).orderBy("rank").collect()
+    assert [tuple(row) for row in rows] == [("u1", "i7", 1), ("u1", "i8", 2)]
 
 
 def test_ndcg_is_that_of_the_ranking_evaluator_of_spark(spark: SparkSession) -> None:

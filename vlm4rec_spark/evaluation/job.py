@@ -24,6 +24,7 @@ from vlm4rec_spark.evaluation.report import Evaluation, write_reports
 from vlm4rec_spark.evaluation.results import Draws, Result, accuracy_results, other_results
 from vlm4rec_spark.evaluation.spaces_job import write_spaces
 from vlm4rec_spark.evaluation.stage_job import measure_lists, run_arms
+from vlm4rec_spark.evaluation.tracking import track
 from vlm4rec_spark.evaluation.tuning_job import Choice, tuned
 from vlm4rec_spark.profiles.job import judged_events
 from vlm4rec_spark.runs import RunReport
@@ -55,6 +56,8 @@ def run(context: RunContext) -> RunReport:
     _write(context, results)
     seconds = time.monotonic() - started
     folder = write_reports(_evaluation(stage, line, choice, results))
+    if context.config.evaluate.mlflow_experiment:
+        _track(stage, results, folder)
     logger.info("the report is %s", folder / "report.html")
     shutil.rmtree(stage.catalogue.folder, ignore_errors=True)
     counts = {f"rows_{step.fate}": step.rows for step in stage.steps}
@@ -123,6 +126,19 @@ def _evaluation(stage: Stage, line: Field, choice: Choice, results: Sequence[Res
         results=list(results),
         folder=Path(config.evaluate.report).absolute(),
     )
+
+
+def _track(stage: Stage, results: Sequence[Result], folder: Path) -> None:
+    config = stage.context.config
+    settings = {
+        "config_hash": config.content_hash(),
+        "encoder": encoder_spec(config).identity,
+        "split": f"{config.evaluate.split.kind}, cut {stage.cut}",
+        "baseline": config.evaluate.baseline,
+        "users": str(stage.n_users),
+    }
+    experiment = config.evaluate.mlflow_experiment or ""
+    track(experiment, stage.context.run_id, settings, results, folder)
 
 
 def _figures(context: RunContext, results: Sequence[Result]) -> dict[str, float]:
