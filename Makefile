@@ -62,6 +62,10 @@ test: preflight lint ## Lint and all tests; the Spark tests on Classic and on Co
 	$(BIN)/pytest
 	VLM4REC_TEST_REMOTE='local[2]' $(BIN)/pytest tests/spark tests/delta
 
+.PHONY: bench-evaluate
+bench-evaluate: $(INSTALLED) ## Metrics of a million lists (USERS=), beside RecTools (RECTOOLS=its python)
+	$(BIN)/python -m tests.bench.evaluate --users $(or $(USERS),1000000) --rectools "$(RECTOOLS)"
+
 .PHONY: train-demo-model
 train-demo-model: $(INSTALLED) ## Train the demo's vision-language model again
 	$(BIN)/python -m vlm4rec_spark.demo.training.train

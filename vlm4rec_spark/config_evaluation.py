@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from vlm4rec_spark.config_inputs import Model, Positive, Share, Source, Text
 
@@ -49,13 +49,18 @@ DEFAULT_ARMS: tuple[ArmName, ...] = (
 )
 
 
+def _in_utc(moment: datetime) -> datetime:
+    """Read a moment without a time zone as UTC, wherever the driver stands."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
 class SplitConfig(Model):
     """What is test and what is training."""
 
     kind: Literal["time", "cold_item", "last_n"] = "time"
     """time: everything after the cut is test. cold_item: of that, items without an event before
     the cut. last_n: the last events of every user; leaks what others did later."""
-    cut: datetime | None = None
+    cut: Annotated[datetime, AfterValidator(_in_utc)] | None = None
     """First moment of the test; null: the midnight that leaves about `test_share` after it."""
     test_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Share of the events after the cut, where `cut` is null."""

@@ -78,3 +78,13 @@ def test_the_hash_ignores_secrets_and_the_run_but_nothing_else(options: str) -> 
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(Exception, match="frozen"):
         load_config().topk.k = 3
+
+
+def test_a_cut_without_a_time_zone_is_utc_and_two_arms_of_one_name_are_refused() -> None:
+    config = load_config(None, ["evaluate.split.cut=2026-06-01"])
+    assert config.evaluate.split.cut is not None
+    assert config.evaluate.split.cut.isoformat() == "2026-06-01T00:00:00+00:00"
+    with pytest.raises(ConfigError, match="two arms are called title"):
+        load_config(None, ["evaluate.profile_arms={title: {max_history: 3}}"])
+    with pytest.raises(ConfigError, match="baseline 'titel' must be one of the arms"):
+        load_config(None, ["evaluate.baseline=titel"])

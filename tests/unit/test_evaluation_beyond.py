@@ -48,7 +48,8 @@ def test_novelty_popularity_and_coverage_are_those_of_rectools(rectools: dict[st
 
 def test_serendipity_sums_to_that_of_rectools(rectools: dict[str, float]) -> None:
     lists, truth, item_users = checked()
-    found = beyond.serendipity(lists, hits(lists, truth, ITEMS), item_users, USERS)
+    anyone = beyond.chance_of_anyone(item_users)
+    found = beyond.serendipity(lists, hits(lists, truth, ITEMS), anyone, USERS)
     assert np.nansum(found) == pytest.approx(rectools["Serendipity, sum over users"], abs=1e-6)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlm4rec_spark.profiles.vectors import Histories, profile
-from vlm4rec_spark.topk.engines import MARGIN, ExactSearcher
+from vlm4rec_spark.topk.engines import ExactSearcher
 from vlm4rec_spark.topk.lists import DIGITS, best_rows, candidates
 from vlm4rec_spark.topk.snapshot import Snapshot
 
@@ -84,8 +84,13 @@ class VectorArm:
         snapshot = _snapshot(block.catalogue, self.space, block.pool.tobytes())
         found = [_profile_of(snapshot.vectors, block, u) for u in range(len(block.excluded))]
         queries = np.stack([q for q in found if q is not None]) if _any(found) else None
-        near = iter(ExactSearcher(snapshot.listable).nearest(queries, k + MARGIN)
-                    if queries is not None and len(snapshot.available) else ())  # fmt: skip
+        # As deep as the longest history, so that nobody's list runs short of candidates.
+        depth = k + max((len(rows) for rows in block.excluded), default=0)
+        near = iter(
+            ExactSearcher(snapshot.listable).nearest(queries, depth)
+            if queries is not None and len(snapshot.available)
+            else ()
+        )
         for query, excluded in zip(found, block.excluded, strict=True):
             positions = next(near, None) if query is not None else None
             if query is None or positions is None:

@@ -72,17 +72,30 @@ def diversity(lists: Lists, vectors: npt.NDArray[np.float32], n_users: int) -> F
     return spread
 
 
-def serendipity(lists: Lists, hit: Flags, item_users: Ints, n_users: int) -> Floats:
-    """Return the mean of max(p_user - p_any, 0) over each list, of hits only, as RecTools.
+def chance_of_anyone(item_users: Ints) -> Floats:
+    """Return how probable an item is for just anyone, by its popularity rank; 0 for a cold item.
 
-    p_user = (items + 1 - rank) / items; p_any is the same with the item's popularity rank (items
-    that are equally popular share one, and the next rank follows), and 0 for a cold item.
+    (items + 1 - rank) / items, where items that are equally popular share a rank and the next rank
+    follows; as in RecTools' serendipity.
     """
     n_items = len(item_users)
     popularity_rank = np.unique(-item_users, return_inverse=True)[1] + 1
-    p_any = np.where(item_users > 0, n_items + 1 - popularity_rank, 0) / n_items
+    chance: Floats = np.where(item_users > 0, n_items + 1 - popularity_rank, 0) / n_items
+    return chance
+
+
+def serendipity(lists: Lists, hit: Flags, anyone: Floats, n_users: int) -> Floats:
+    """Return the mean of max(p_user - p_any, 0) over each list, of hits only, as RecTools.
+
+    Args:
+        lists: the lists; p_user = (items + 1 - rank) / items.
+        hit: of each row.
+        anyone: p_any of every item, see `chance_of_anyone`.
+        n_users: number of users.
+    """
+    n_items = len(anyone)
     p_user = (n_items + 1 - lists.rank) / n_items
-    surprise = np.maximum(p_user - p_any[lists.item], 0.0)
+    surprise = np.maximum(p_user - anyone[lists.item], 0.0)
     return _mean_of_lists(lists, surprise * hit, n_users)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -116,10 +117,26 @@ def _numbered(table: pa.Table, users: npt.NDArray[np.str_]) -> Ints:
 def _labels(catalogue: Catalogue, truth: pa.Table) -> dict[str, Labels]:
     """Return slice -> label of every row of the truth."""
     rows = catalogue.rows_of(truth["item_id"])
-    labels = {name: values[rows] for name, values in item_slices(catalogue).items()}
+    labels = {name: values[rows] for name, values in _item_slices(catalogue).items()}
     age = truth["age_days"].fill_null(-1).to_numpy()
     labels["age"] = np.where(age < 0, "", binned(np.maximum(age, 0), AGES, OLD))
     return labels
+
+
+@lru_cache(maxsize=2)
+def _item_slices(catalogue: Catalogue) -> dict[str, Labels]:
+    """Return the labels of all items, once per process: blocks are many."""
+    return item_slices(catalogue)
+
+
+@lru_cache(maxsize=2)
+def _chance_of_anyone(catalogue: Catalogue) -> Floats:
+    return beyond.chance_of_anyone(catalogue.users)
+
+
+@lru_cache(maxsize=2)
+def _tail(catalogue: Catalogue) -> Flags:
+    return beyond.long_tail(catalogue.users)
 
 
 def _views(catalogue: Catalogue, truth: pa.Table, everything: Truth) -> Iterator[_View]:
@@ -175,9 +192,9 @@ class _Measured:
         lists, known, n = self.lists, self.catalogue, self.n_users
         values = {
             "Novelty": beyond.novelty(lists, known.users, known.n_users, n),
-            "Serendipity": beyond.serendipity(lists, self.hit, known.users, n),
+            "Serendipity": beyond.serendipity(lists, self.hit, _chance_of_anyone(known), n),
             "ARP": beyond.average_popularity(lists, known.users, n),
-            "APLT": beyond.long_tail_share(lists, beyond.long_tail(known.users), n),
+            "APLT": beyond.long_tail_share(lists, _tail(known), n),
         }
         for space in self.spec.diversity_spaces:
             if space not in spaces:
