@@ -27,7 +27,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark.evaluation import plan
 from vlm4rec_spark.evaluation.catalogue import ITEMS, write_catalogue
-from vlm4rec_spark.evaluation.measure import MeasureSpec
+from vlm4rec_spark.evaluation.measure import UNITS, MeasureSpec
 from vlm4rec_spark.session import build_session
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _write(spark: SparkSession, folder: Path, n_users: int, n_items: int) -> Non
 def _ours(spark: SparkSession, folder: Path, part: str, n_users: int) -> tuple[float, float]:
     """Return seconds and NDCG."""
     lists, truth = (spark.read.parquet(str(folder / part / name)) for name in ("lists", "truth"))
-    units = max(1, n_users // plan.UNITS)
+    units = max(1, n_users // UNITS)
     spec = MeasureSpec(str(folder / "catalogue"), (("bench", ()),), K, users_a_unit=units)
     started = time.monotonic()
     found = _summed(plan.measured(lists, truth, n_users, spec))

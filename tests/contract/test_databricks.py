@@ -16,7 +16,7 @@ BUNDLE: dict[str, Any] = yaml.safe_load((ROOT / "databricks.yml").read_text("utf
 
 
 @pytest.mark.contract
-@pytest.mark.parametrize("name", ["catalog", "recommend"])
+@pytest.mark.parametrize("name", ["catalog", "recommend", "evidence"])
 def test_each_job_is_accepted_and_calls_an_entry_point_with_options_it_knows(name: str) -> None:
     data = BUNDLE["resources"]["jobs"][name]
     job = jobs.Job.from_dict(data)
@@ -24,9 +24,9 @@ def test_each_job_is_accepted_and_calls_an_entry_point_with_options_it_knows(nam
     clusters = {cluster.job_cluster_key for cluster in job.job_clusters}
     for task, raw in zip(job.tasks, data["tasks"], strict=True):
         script = ROOT / task.spark_python_task.python_file
-        assert f'run_job("{name}")' in script.read_text("utf-8")
+        assert f'run_job("{script.stem}")' in script.read_text("utf-8")
         assert task.job_cluster_key in clusters
-        options = _parser().parse_args([name, *raw["spark_python_task"]["parameters"]])
+        options = _parser().parse_args([script.stem, *raw["spark_python_task"]["parameters"]])
         assert options.conf == "${var.conf}"
 
 

@@ -28,6 +28,9 @@ from vlm4rec_spark.evaluation.slices import (
 
 ACCURACY = ("NDCG", "MAP", "Recall", "Precision", "HitRate", "MRR")
 BEYOND = ("Novelty", "Serendipity", "ARP", "APLT")
+UNITS = 2000
+"""Drawn in the bootstrap; with more users each unit is a random group of them, as block and place
+come from a hash of the user."""
 VARIANTS = ("kept", "collapsed")
 """Whether variants of what the user has stay candidates."""
 KEYS = ("arm", "pool", "variants", "slice", "segment", "user_id", "unit")
@@ -87,7 +90,7 @@ def measure(lists: pa.Table, truth: pa.Table, block: int, spec: MeasureSpec) -> 
     users = np.unique(np.asarray(truth["user_id"].to_pylist(), dtype=np.str_))
     numbers = {str(user): n for n, user in enumerate(users)}
     everything = Truth(_numbered(truth, users), catalogue.rows_of(truth["item_id"]))
-    units = np.array([f"{block}-{n // spec.users_a_unit}" for n in range(len(users))])
+    units = np.array([f"{block % UNITS}-{n // spec.users_a_unit}" for n in range(len(users))])
     labels = _labels(catalogue, truth)
     history = np.zeros(len(users), np.int64)
     history[everything.user] = truth["n_history"].to_numpy()

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 HISTORY = ("user_id", "item_id", "weight", "seen")
 PAIRS_HISTORY = 200
 """Items of one user that item-kNN, EASE and smoothing learn from, the heaviest first."""
-UNITS = 2000
-"""Drawn in the bootstrap; with more users each unit is a random group of them."""
 
 
 def pairs(history: DataFrame, n_users: int, folder: str) -> DataFrame:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vlm4rec_spark import __version__
 from vlm4rec_spark.evaluation import page, tables
 from vlm4rec_spark.evaluation.charts import ColdCurve, curve
-from vlm4rec_spark.evaluation.tables import Table, found
+from vlm4rec_spark.evaluation.tables import POOL_WORDS, Table, found, interval_text
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FEWEST_ITEMS, FEWEST_USERS = 1000, 500
 """Below either the report says that it allows no claim."""
+FEWEST_TO_JUDGE = 50
+"""Users under which an interval says nothing."""
 AGES = ("day 0-1", "day 2-7", "day 8-30", "older")
 MOST_CURVES = 6
 TITLE = "Evaluation: what the words are worth"
@@ -80,7 +82,12 @@ def _verdicts(evaluation: Evaluation) -> list[str]:
     """Return one sentence per arm that competes with the baseline, whole catalogue and cold."""
     metric = f"NDCG@{evaluation.settings.k}"
     told = []
-    for pool, words in (("all", "whole catalogue"), ("cold", "new items alone")):
+    for pool, words in POOL_WORDS.items():
+        whole = [r for r in evaluation.results if (r.pool, r.metric) == (pool, metric)]
+        kept = [r for r in whole if (r.slice, r.variants) == ("everyone", "kept")]
+        if kept:
+            best = max(kept, key=lambda r: r.value)
+            told.append(f"Best, {words}: {best.arm}, {metric} {interval_text(best)}.")
         for arm in ("caption", "title_caption"):
             row = found(evaluation.results, arm=arm, pool=pool, metric=metric)
             if row is None or row.baseline is None:
@@ -90,10 +97,12 @@ def _verdicts(evaluation: Evaluation) -> list[str]:
                 f"[{row.difference_low:+.4f}, {row.difference_high:+.4f}], {_judged(row)} "
                 f"({row.n_users:,} users)."
             )
-    return told or ["No arm over descriptions took part."]
+    return told
 
 
 def _judged(row: Result) -> str:
+    if row.n_users < FEWEST_TO_JUDGE:
+        return "too few users to tell"
     if row.difference_low > 0:
         return "better: the 95 % interval lies above zero"
     if row.difference_high < 0:

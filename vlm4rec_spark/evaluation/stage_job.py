@@ -8,7 +8,7 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from vlm4rec_spark.evaluation import plan
-from vlm4rec_spark.evaluation.measure import MeasureSpec
+from vlm4rec_spark.evaluation.measure import UNITS, MeasureSpec
 from vlm4rec_spark.evaluation.ranking import RankSpec
 from vlm4rec_spark.topk.landing import landed
 
@@ -74,7 +74,7 @@ def measure_lists(
         arms=tuple(arms),
         k=stage.context.config.evaluate.k,
         diversity_spaces=_spaces(stage),
-        users_a_unit=max(1, stage.n_users // plan.UNITS),
+        users_a_unit=max(1, stage.n_users // UNITS),
     )
     found = plan.measured(lists, stage.truth, stage.n_users, spec)
     return landed(stage.context, found, f"evaluation-{stage.name}-measured"), spec
