@@ -82,6 +82,7 @@ def test_words_win_on_new_items_and_the_truth_bounds_them_all(
             f"topk.index_path={tmp_path}/index",
             f"sources.interactions.path={tmp_path}/log.parquet",
             "evaluate.arms=[caption, title, popular, item_knn, ease, random, shuffled]",
+            "evaluate.validation_share=0",
             "evaluate.profile_arms={}",
             (
                 "evaluate.sources=[{name: oracle, holds: vectors, format: parquet, path: "

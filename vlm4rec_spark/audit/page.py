@@ -52,8 +52,9 @@ def page(
         f"<style>{style}{_picture_rules(pictures)}</style></head><body><main>"
         f'<h1>{escape(TITLE)}</h1>{said}<nav><a href="#cards">Items side by side</a> '
         f'<a href="#tables">Figures</a></nav>'
-        f'<h2 id="cards">Items side by side</h2>{_filters(findings, shown)}'
-        f'<div id="items">{cards}</div><div id="tables">{tables}</div></main>'
+        f'<section aria-labelledby="cards"><h2 id="cards">Items side by side</h2>'
+        f'{_filters(findings, shown)}<div id="items">{cards}</div></section>'
+        f'<div id="tables">{tables}</div></main>'
         f"<script>{script}</script></body></html>\n"
     )
 

@@ -52,19 +52,24 @@ class Truth:
     user: Ints
     item: Ints
 
-    def keys(self, n_items: int) -> Ints:
-        """Return the pairs as sorted numbers."""
-        return np.sort(self.user * n_items + self.item)
+
+def matches(lists: Lists, truth: Truth, n_items: int) -> Ints:
+    """Return for each row of the lists the row of the truth that it hits, or -1."""
+    wanted = truth.user * n_items + truth.item
+    order = np.argsort(wanted, kind="stable")
+    keys = lists.user * n_items + lists.item
+    at = np.searchsorted(wanted, keys, sorter=order)
+    found = np.full(len(keys), -1, np.int64)
+    inside = np.flatnonzero(at < len(wanted))
+    rows = order[at[inside]]
+    same = wanted[rows] == keys[inside]
+    found[inside[same]] = rows[same]
+    return found
 
 
 def hits(lists: Lists, truth: Truth, n_items: int) -> Flags:
     """Return for each row of the lists whether the user turned to the item."""
-    wanted = truth.keys(n_items)
-    keys = lists.user * n_items + lists.item
-    at = np.searchsorted(wanted, keys)
-    found: Flags = np.zeros(len(keys), bool)
-    inside = at < len(wanted)
-    found[inside] = wanted[at[inside]] == keys[inside]
+    found: Flags = matches(lists, truth, n_items) >= 0
     return found
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vlm4rec_spark.evaluation import beyond
-from vlm4rec_spark.evaluation.accuracy import Flags, Floats, Ints, Lists, Truth, accuracy, hits
+from vlm4rec_spark.evaluation.accuracy import Flags, Floats, Ints, Lists, Truth, accuracy, matches
 from vlm4rec_spark.evaluation.catalogue import POOLS, Catalogue, load_catalogue
 from vlm4rec_spark.evaluation.slices import (
     AGES,
@@ -173,7 +173,8 @@ class _Measured:
     ) -> None:
         self.catalogue, self.lists, self.view = catalogue, lists, view
         self.n_users, self.spec = n_users, spec
-        self.hit = hits(lists, view.truth, len(catalogue.items))
+        self.match = matches(lists, view.truth, len(catalogue.items))
+        self.hit = self.match >= 0
         self.relevant = np.bincount(view.truth.user, minlength=n_users)
 
     def per_user(
@@ -212,14 +213,14 @@ class _Measured:
         for segment in np.unique(history):
             tested = (history == segment) & (self.relevant > 0)
             yield self._segment("history", str(segment), units, tested, whole)
-        truth, n_items = self.view.truth, len(self.catalogue.items)
         for name, values in labels.items():
             for segment in np.unique(values):
                 if not segment:
                     continue
-                part = Truth(truth.user[values == segment], truth.item[values == segment])
-                relevant = np.bincount(part.user, minlength=self.n_users)
-                hit = hits(self.lists, part, n_items)
+                inside = values == segment
+                relevant = np.bincount(self.view.truth.user[inside], minlength=self.n_users)
+                hit = self.hit.copy()
+                hit[self.hit] = inside[self.match[self.hit]]
                 found = accuracy(self.lists, hit, relevant, self.spec.k)
                 yield self._segment(name, str(segment), units, relevant > 0, found)
 

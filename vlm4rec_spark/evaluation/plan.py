@@ -139,6 +139,9 @@ def exposure(lists: DataFrame) -> DataFrame:
     return lists.groupBy("arm", "pool", "variants", "item_id").count()
 
 
+MORE_TEXTS = ("catalog", "misaligned")
+
+
 def more_texts(items: DataFrame, images: DataFrame) -> DataFrame:
     """Return item_id, space, text of the texts that no description takes part in.
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from vlm4rec_spark.runs import RunContext
 
 logger = logging.getLogger(__name__)
+ALWAYS = ("title", "caption")
+"""Diversity is measured in them, controls and fusions are made from them."""
 CONTROLS = ("shuffled", "random")
 CONTROL_DRAWS = 3
 """A single draw may be lucky: its interval is over users, not over draws."""
@@ -53,7 +55,7 @@ def write_spaces(context: RunContext, catalogue: Catalogue) -> dict[str, int]:
     embeddings = delta.read(context.spark, EMBEDDINGS, context.names)
     vectors = plan.vectors_of(texts, embeddings, spec.identity)
     counts = {}
-    for space in (*VARIANTS, "catalog", "misaligned", *_own(context, "texts")):
+    for space in text_spaces(context):
         counts[space] = _save(catalogue, space, vectors.where(F.col("space") == space))
     for source in config.sources:
         if source.holds == "vectors":
@@ -68,8 +70,12 @@ def write_spaces(context: RunContext, catalogue: Catalogue) -> dict[str, int]:
     return counts
 
 
-def _own(context: RunContext, holds: str) -> list[str]:
-    return [s.name for s in context.config.evaluate.sources if s.holds == holds]
+def text_spaces(context: RunContext) -> list[str]:
+    """Return the spaces made of text that some arm, or the report, needs; no other is encoded."""
+    config = context.config
+    needed = {*config.evaluate.arms, *ALWAYS, config.embed.serve_space}
+    known = [space for space in (*VARIANTS, *plan.MORE_TEXTS) if space in needed]
+    return known + [s.name for s in config.evaluate.sources if s.holds == "texts"]
 
 
 def item_space_texts(context: RunContext) -> DataFrame:
@@ -77,8 +83,12 @@ def item_space_texts(context: RunContext) -> DataFrame:
     items, descriptions, images = (
         delta.read(context.spark, spec, context.names) for spec in (ITEMS, DESCRIPTIONS, IMAGES)
     )
-    texts = item_texts(items, descriptions, VARIANTS).where("text IS NOT NULL")
-    texts = texts.select("item_id", "space", "text").unionByName(plan.more_texts(items, images))
+    wanted = text_spaces(context)
+    variants = tuple(space for space in VARIANTS if space in wanted)
+    texts = item_texts(items, descriptions, variants).where("text IS NOT NULL")
+    texts = texts.select("item_id", "space", "text").unionByName(
+        plan.more_texts(items, images).where(F.col("space").isin(wanted))
+    )
     for source in context.config.evaluate.sources:
         if source.holds == "texts":
             own = read_columns(context, source).where("trim(text) <> ''")
