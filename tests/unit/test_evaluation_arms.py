@@ -166,6 +166,12 @@ def test_ease_says_when_there_are_too_many_items(monkeypatch: pytest.MonkeyPatch
         models.ease(pairs_of(matrix()), N, 1.0)
 
 
+def test_more_pairs_of_items_than_the_driver_takes_are_refused() -> None:
+    models.check_pairs(models.MOST_PAIRS)
+    with pytest.raises(EvaluationError, match="50,000,001 different pairs"):
+        models.check_pairs(models.MOST_PAIRS + 1)
+
+
 def test_smoothing_is_the_normalised_propagation_of_lightgcn() -> None:
     x, vectors = matrix(), unit_vectors(N, 8, 3)
     by_user, by_item = np.maximum(x.sum(1), 1), np.maximum(x.sum(0), 1)

@@ -62,8 +62,10 @@ def line_up(stage: Stage, spaces: dict[str, int], choice: Choice) -> Field:
     """
     context, config = stage.context, stage.context.config.evaluate
     line = Field(vectors=spaces)
-    pairs = read_pairs(stage) if set(FROM_PAIRS) & set(config.arms) else None
+    pairs = _pairs(stage, line)
     for arm in _with_draws(config.arms):
+        if arm in line.left_out:
+            continue
         try:
             _enter(line, _arm(arm, stage, choice, pairs), context.config.profiles)
         except EvaluationError as error:
@@ -85,6 +87,18 @@ def line_up(stage: Stage, spaces: dict[str, int], choice: Choice) -> Field:
             "Choose another evaluate.baseline."
         )
     return line
+
+
+def _pairs(stage: Stage, line: Field) -> Pairs | None:
+    """Return the pairs of items, None where no arm needs them; too many leave those arms out."""
+    wanted = [arm for arm in FROM_PAIRS if arm in stage.context.config.evaluate.arms]
+    if not wanted:
+        return None
+    try:
+        return read_pairs(stage)
+    except EvaluationError as error:
+        line.left_out |= dict.fromkeys(wanted, str(error))
+        return None
 
 
 def _with_draws(arms: Sequence[str]) -> Iterator[str]:

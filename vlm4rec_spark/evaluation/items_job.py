@@ -15,7 +15,7 @@ from vlm4rec_spark.errors import EvaluationError
 from vlm4rec_spark.evaluation import plan, split
 from vlm4rec_spark.evaluation.catalogue import Catalogue, write_catalogue
 from vlm4rec_spark.evaluation.groups import variant_groups
-from vlm4rec_spark.evaluation.models import Pairs
+from vlm4rec_spark.evaluation.models import Pairs, check_pairs
 from vlm4rec_spark.profiles.plan import history
 from vlm4rec_spark.tables import ITEMS
 from vlm4rec_spark.topk.landing import landed
@@ -116,11 +116,18 @@ def _folder(context: RunContext, name: str) -> Path:
 
 
 def read_pairs(stage: Stage) -> Pairs:
-    """Bring the pairs of items that training users have together to the driver."""
+    """Bring the pairs of items that training users have together to the driver.
+
+    Raises:
+        EvaluationError: there are more than the driver takes.
+    """
     context = stage.context
     rows = history(stage.train, context.config.profiles, context.config.topk.mask_events)
     n_train = max(stage.catalogue.n_users, 1)
-    table = plan.pairs(rows, n_train, str(stage.catalogue.folder)).toArrow()
+    found = plan.pairs(rows, n_train, str(stage.catalogue.folder))
+    found = landed(context, found, f"evaluation-{stage.name}-pairs")
+    check_pairs(found.count())
+    table = found.toArrow()
     return Pairs.of(
         *(table[name].to_numpy().astype(np.int64) for name in ("left", "right")),
         *(table[name].to_numpy().astype(np.float64) for name in ("users", "shared")),

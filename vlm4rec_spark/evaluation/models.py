@@ -38,17 +38,7 @@ class Pairs:
 
     @classmethod
     def of(cls, left: Ints, right: Ints, users: Floats, shared: Floats) -> Pairs:
-        """Return the pairs in order.
-
-        Raises:
-            EvaluationError: there are more than the driver takes.
-        """
-        if len(left) > MOST_PAIRS:
-            raise EvaluationError(
-                f"Users have {len(left):,} different pairs of items, more than the {MOST_PAIRS:,} "
-                "that item-kNN and smoothing take; leave item_knn, ease and smoothed out of "
-                "evaluate.arms, or evaluate a part of the catalogue."
-            )
+        """Return the pairs in order."""
         order = np.lexsort((right, left))
         return cls(left[order], right[order], users[order], shared[order])
 
@@ -58,6 +48,19 @@ class Pairs:
         counts = np.zeros(n)
         counts[self.left[diagonal]] = self.users[diagonal]
         return counts
+
+
+def check_pairs(n: int) -> None:
+    """Refuse more pairs than the driver takes.
+
+    Raises:
+        EvaluationError: says which arms need them.
+    """
+    if n > MOST_PAIRS:
+        raise EvaluationError(
+            f"Users have {n:,} different pairs of items, more than the {MOST_PAIRS:,} that "
+            "item_knn, ease and smoothed take."
+        )
 
 
 def neighbours(pairs: Pairs, n: int, most: int) -> npt.NDArray[np.float64]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 HISTORY = ("user_id", "item_id", "weight", "seen")
-PAIRS_HISTORY = 200
+PAIRS_HISTORY = 100
 """Items of one user that item-kNN, EASE and smoothing learn from, the heaviest first."""
 
 
