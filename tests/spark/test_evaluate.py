@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
@@ -14,6 +16,7 @@ from vlm4rec_spark import delta
 from vlm4rec_spark.config_evaluation import ArmSource
 from vlm4rec_spark.errors import EvaluationError
 from vlm4rec_spark.evaluation import job, split
+from vlm4rec_spark.evaluation.items_job import prepare, read_pairs
 from vlm4rec_spark.evaluation.sources_job import read_columns
 from vlm4rec_spark.profiles.job import judged_events
 from vlm4rec_spark.tables import ITEMS, METRICS, METRICS_PER_USER
@@ -112,6 +115,30 @@ def test_every_row_of_the_log_meets_exactly_one_fate(
     train = fated.where("fate = 'train'").agg(F.max("timestamp").alias("t")).collect()[0]["t"]
     test = fated.where("fate = 'test'").agg(F.min("timestamp").alias("t")).collect()[0]["t"]
     assert train < test
+
+
+def test_nothing_that_happens_after_the_cut_reaches_what_lists_are_made_from(
+    spark: SparkSession, names: TableNames, tmp_path: Path
+) -> None:
+    context = shop.make_context(spark, names, tmp_path)
+    shop.write(spark, names, ITEMS, [shop.item_row(n) for n in range(shop.N_ITEMS)])
+    judged = judged_events(context)
+    later = F.col("timestamp") >= F.lit(context.config.evaluate.split.cut)
+    altered = judged.withColumn("item_id", F.when(later, F.lit("i59")).otherwise(F.col("item_id")))
+    learned = []
+    for run_id, rows in (("one", judged), ("other", altered)):
+        stage = prepare(dataclasses.replace(context, run_id=run_id), rows, "test", 0.2)
+        had = stage.history(context.config.profiles).select("user_id", "item_id", "weight", "seen")
+        by_user: dict[str, list[tuple[object, ...]]] = {}
+        for row in had.orderBy("user_id", "item_id").collect():
+            by_user.setdefault(row["user_id"], []).append(tuple(row))
+        learned.append((by_user, stage.catalogue.items.to_pylist(), read_pairs(stage)))
+    (first, items, pairs), (second, other_items, other_pairs) = learned
+    both = set(first) & set(second)
+    assert len(both) > shop.N_USERS / 2
+    assert all(first[user] == second[user] for user in both)
+    assert items == other_items
+    assert np.array_equal(pairs.users, other_pairs.users)
 
 
 def test_the_last_n_split_tests_the_last_events_of_each_user(
