@@ -68,8 +68,9 @@ def arms(results: Sequence[Result], k: int) -> Iterator[Table]:
             f"Arms, {words} ({kept[0].n_users:,} users)",
             ("arm", metric, "", f"against {base}", "p (Holm)", "variants collapsed"),
             [_arm_row(r, other.get(r.arm), most, base) for r in kept],
-            note="Values with 95 % intervals. Collapsed: variants of what a user has, and items "
-            "with the same picture, are neither candidates nor test.",
+            note="Values with 95 % intervals over users; * differs after Holm. Collapsed: variants "
+            "of what a user has, and items with the same picture, are neither candidates nor test. "
+            "Controls are drawn three times: chance is where they spread, not where one stands.",
         )
 
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
-NEIGHBOURS = (10, 30, 100)
+NEIGHBOURS = (5, 10, 30, 100)
 REGULARISATIONS = (1.0, 10.0, 100.0, 1000.0)
-FIRST_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8)
+FIRST_WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 @dataclass(frozen=True)
