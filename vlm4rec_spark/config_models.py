@@ -60,6 +60,18 @@ class EngineConfig(Model):
     """Force the JSON schema while decoding."""
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
     """Seconds one request may take."""
+    confidence: bool | None = None
+    """Ask for log-probabilities; null: of the local server only, as not every endpoint has them."""
+    attempts: Positive = 5
+    """Tries of a request that meets errors (kind endpoint)."""
+    patience_s: Annotated[float, Field(ge=0)] = 300.0
+    """Seconds a request is repeated while the endpoint says it is busy."""
+    requests_per_minute: Annotated[float, Field(gt=0)] | None = None
+    """Requests per minute of the whole job (kind endpoint); null is no limit."""
+    tokens_per_minute: Annotated[float, Field(gt=0)] | None = None
+    """Tokens per minute of the whole job, in and out; null is no limit."""
+    tensor_parallel: Positive | None = None
+    """GPUs one model is split over; null: all that Spark gives a task."""
     server_args: tuple[str, ...] = ()
     """Further arguments of the local server."""
     start_timeout_s: Annotated[float, Field(gt=0)] = 600.0
@@ -99,6 +111,8 @@ class DescribeConfig(Model):
     """The run fails, after committing, above this share of failures."""
     min_rows_for_failure_rate: Positive = 100
     """Runs with fewer rows are not failed by the rate."""
+    min_confidence: Share = 0.0
+    """Attributes the model was less sure of are stored, but not used in texts, reasons, rules."""
 
 
 class EmbedConfig(Model):

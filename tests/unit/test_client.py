@@ -159,3 +159,47 @@ def test_requests_take_turns_over_the_endpoints() -> None:
     with endpoint((200, GOOD, {})) as (one, seen_one), endpoint((200, GOOD, {})) as (two, seen_two):
         asyncio.run(go((one, two)))
     assert (len(seen_one), len(seen_two)) == (2, 2)
+
+
+def test_a_busy_endpoint_is_waited_for_longer_than_a_broken_one() -> None:
+    busy: Answer = (429, {"error": {"message": "slow down"}}, {})
+    with endpoint(*[busy] * 9, (200, GOOD, {})) as (url, seen):
+        assert isinstance(ask(spec_for(url, attempts=2)), Reply)
+    assert len(seen) == 10
+    with endpoint(busy) as (url, seen):
+        failure = ask(spec_for(url, attempts=2, patience_s=0.2))
+    assert isinstance(failure, EngineFailure)
+    assert failure.code == "http_429"
+
+
+def test_log_probabilities_come_as_bytes() -> None:
+    content = [
+        {"token": "{", "bytes": [123], "logprob": -0.5},
+        {"token": "}", "bytes": None, "logprob": -1},
+    ]
+    choice = {**GOOD["choices"][0], "logprobs": {"content": content}}  # type: ignore[index]
+    with endpoint((200, {**GOOD, "choices": [choice]}, {})) as (url, _):
+        reply = ask(spec_for(url))
+    assert isinstance(reply, Reply)
+    assert reply.tokens == ((b"{", -0.5), (b"}", -1.0))
+
+
+def test_odd_log_probabilities_do_not_lose_the_answer() -> None:
+    choice = {**GOOD["choices"][0], "logprobs": {"content": [{"token": "{"}]}}  # type: ignore[index]
+    with endpoint((200, {**GOOD, "choices": [choice]}, {})) as (url, _):
+        reply = ask(spec_for(url))
+    assert isinstance(reply, Reply)
+    assert reply.tokens == ()
+
+
+def test_an_endpoint_that_is_gone_leaves_its_requests_to_the_others() -> None:
+    async def go(urls: tuple[str, ...]) -> list[Reply | EngineFailure]:
+        client = EndpointSpec(urls, first_wait_s=0.01).open()
+        found = await asyncio.gather(*(client.complete({}, str(i)) for i in range(20)))
+        await client.aclose()
+        return found
+
+    with endpoint((200, GOOD, {})) as (one, seen):
+        found = asyncio.run(go(("http://127.0.0.1:1", one)))
+    assert all(isinstance(reply, Reply) for reply in found)
+    assert len(seen) == 20

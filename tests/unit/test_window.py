@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlm4rec_spark.descriptions.window import LoopThread, windowed
+from vlm4rec_spark.descriptions.window import LoopThread, WindowLimits, windowed
 
 
 @given(st.integers(0, 60), st.integers(1, 20), st.integers(0, 3))
@@ -28,7 +28,7 @@ def test_every_item_comes_out_once_and_the_window_is_never_passed(
         return i
 
     with LoopThread() as loop:
-        results = list(windowed(range(n), work, limit, loop))
+        results = list(windowed(range(n), work, WindowLimits(limit), loop))
     assert sorted(results) == list(range(n))
     assert most <= limit
 
@@ -39,7 +39,7 @@ def test_results_come_in_the_order_in_which_they_end() -> None:
         return seconds
 
     with LoopThread() as loop:
-        assert list(windowed([0.2, 0.01, 0.1], work, 3, loop)) == [0.01, 0.1, 0.2]
+        assert list(windowed([0.2, 0.01, 0.1], work, WindowLimits(3), loop)) == [0.01, 0.1, 0.2]
 
 
 def test_a_slow_request_does_not_hold_up_the_next_batch() -> None:
@@ -51,7 +51,7 @@ def test_a_slow_request_does_not_hold_up_the_next_batch() -> None:
     started = time.perf_counter()
     with LoopThread() as loop:
         rows = (i for batch in batches for i in batch)
-        assert len(list(windowed(rows, work, 10, loop))) == 40
+        assert len(list(windowed(rows, work, WindowLimits(10), loop))) == 40
     assert time.perf_counter() - started < 0.9  # batch by batch it would be 1.2 s
 
 
@@ -67,7 +67,7 @@ def test_the_input_is_only_touched_by_the_calling_thread() -> None:
         return i
 
     with LoopThread() as loop:
-        list(windowed(source(), work, 4, loop))
+        list(windowed(source(), work, WindowLimits(4), loop))
     assert threads == {threading.get_ident()}
 
 
@@ -87,7 +87,7 @@ def test_an_exception_in_the_work_ends_the_stream_and_cancels_the_rest() -> None
 
     started = time.perf_counter()
     with LoopThread() as loop, pytest.raises(RuntimeError, match="the engine is gone"):
-        list(windowed(range(5), work, 5, loop))
+        list(windowed(range(5), work, WindowLimits(5), loop))
     assert sorted(cancelled) == [1, 2, 3, 4]
     assert time.perf_counter() - started < 5
 
@@ -99,5 +99,42 @@ def test_a_reader_that_stops_early_leaves_no_thread_behind() -> None:
 
     before = threading.active_count()
     with LoopThread() as loop:
-        assert next(windowed(range(1000), work, 8, loop)) is not None
+        assert next(windowed(range(1000), work, WindowLimits(8), loop)) is not None
     assert threading.active_count() <= before
+
+
+def test_no_more_than_the_first_few_are_sent_before_an_answer_is_out() -> None:
+    sent: list[int] = []
+    at_first_answer: list[int] = []
+
+    async def work(i: int) -> int:
+        sent.append(i)
+        await asyncio.sleep(0.05 if i == 0 else 0.2)
+        if not at_first_answer:
+            at_first_answer.append(len(sent))
+        return i
+
+    with LoopThread() as loop:
+        results = list(windowed(range(100), work, WindowLimits(64, first=3), loop))
+    assert at_first_answer == [3]
+    assert sorted(results) == list(range(100))
+
+
+@given(st.lists(st.integers(0, 100), max_size=40), st.integers(1, 120))
+@settings(deadline=None, max_examples=25)
+def test_the_bytes_in_flight_stay_under_their_limit(sizes: list[int], limit: int) -> None:
+    held = most = alone = 0
+
+    async def work(n: int) -> int:
+        nonlocal held, most, alone
+        held += n
+        most, alone = max(most, held), max(alone, n)
+        await asyncio.sleep(n % 3 / 2000)
+        held -= n
+        return n
+
+    limits = WindowLimits(16, max_bytes=limit)
+    with LoopThread() as loop:
+        results = list(windowed(sizes, work, limits, loop, size=lambda n: n))
+    assert sorted(results) == sorted(sizes)
+    assert most <= max(limit, alone)

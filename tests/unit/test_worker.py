@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
+import json
 import pickle
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from PIL import Image
 
 from vlm4rec_spark.catalog.fetch import FetchSpec
 from vlm4rec_spark.config import load_config
-from vlm4rec_spark.descriptions.engine import STAGES
+from vlm4rec_spark.descriptions.engine import STAGES, EngineFailure, Reply
 from vlm4rec_spark.descriptions.fake import FAULTS, FakeSpec
 from vlm4rec_spark.descriptions.specs import model_revision, worker_spec
 from vlm4rec_spark.descriptions.worker import WorkerSpec, describe_rows, describing, keyed
@@ -25,6 +28,27 @@ CONFIG = load_config(None, ["describe.engine.kind=fake", "describe.attributes=fa
 def spec_with(engine: FakeSpec, base: Path) -> WorkerSpec:
     spec = worker_spec(CONFIG, "run")
     return WorkerSpec(spec.rules, engine, "fake", FetchSpec(base=str(base)), spec.run_id, window=16)
+
+
+Answerer = Callable[[dict[str, Any]], Reply | EngineFailure]
+
+
+class Scripted:
+    """An engine whose answers are given by a function of the request's body."""
+
+    def __init__(self, answer: Answerer) -> None:
+        self.answer, self.bodies = answer, list[dict[str, Any]]()
+
+    def open(self) -> Any:
+        return self
+
+    async def complete(self, body: dict[str, Any], _key: str) -> Reply | EngineFailure:
+        self.bodies.append(body)
+        await asyncio.sleep(0)
+        return self.answer(body)
+
+    async def aclose(self) -> None:
+        """Nothing to give back."""
 
 
 def picture(folder: Path, name: str, colour: tuple[int, int, int]) -> dict[str, Any]:
@@ -58,7 +82,7 @@ def test_a_task_gives_one_row_for_each_request_over_many_batches(tmp_path: Path)
     assert sorted(table["request_key"].to_pylist()) == sorted(f"k{i}" for i in range(150))
     assert set(table["status"].to_pylist()) == {"ok"}
     first = table.to_pylist()[0]
-    assert dict(first["attributes"])["colour"]["confidence"] is None
+    assert 0 < dict(first["attributes"])["colour"]["confidence"] <= 1
     assert first["description"]
     assert first["run_id"] == "run"
 
@@ -165,3 +189,47 @@ def test_a_model_trained_again_in_its_folder_is_another_model(tmp_path: Path) ->
 def test_the_specification_for_workers_pickles(kind: str) -> None:
     spec = worker_spec(load_config(None, [f"describe.engine.kind={kind}"]), "run")
     assert pickle.loads(pickle.dumps(spec)) == spec
+
+
+def test_a_truncated_answer_is_asked_for_once_more_with_twice_the_room(tmp_path: Path) -> None:
+    engine = Scripted(lambda body: Reply('{"ty', "length", 90, 10, body["max_tokens"], 5.0))
+    shown = picture(tmp_path, "a.png", (9, 9, 9))
+    (row,) = describe_rows(spec_with(engine, tmp_path), [pending("k", shown)])  # type: ignore[arg-type]
+    assert [body["max_tokens"] for body in engine.bodies] == [256, 512]
+    assert (row["stage"], row["error_code"], row["raw_text"]) == ("truncated", "length", '{"ty')
+    assert (row["tokens_in"], row["tokens_cached"], row["tokens_out"]) == (180, 20, 768)
+    assert row["latency_ms"] == 10.0
+
+
+def test_a_second_answer_that_is_whole_counts(tmp_path: Path) -> None:
+    text = json.dumps(
+        {
+            field.name: "not visible"
+            for field in worker_spec(CONFIG, "run").rules.schemas.default.fields
+        }
+        | {"description": "A red thing."}
+    )
+
+    def answer(body: dict[str, Any]) -> Reply | EngineFailure:
+        is_whole = body["max_tokens"] > 256
+        return Reply(text if is_whole else text[:9], "stop" if is_whole else "length", 1, 0, 1, 1.0)
+
+    shown = picture(tmp_path, "a.png", (9, 9, 9))
+    (row,) = describe_rows(spec_with(Scripted(answer), tmp_path), [pending("k", shown)])  # type: ignore[arg-type]
+    assert (row["status"], row["description"]) == ("ok", "A red thing.")
+
+
+def test_a_task_in_which_nearly_all_fails_stops_sending(tmp_path: Path) -> None:
+    refused = Scripted(lambda _: EngineFailure("request", "http_401", "no"))
+    shown = picture(tmp_path, "a.png", (9, 9, 9))
+    rows = [pending(f"k{i}", shown) for i in range(1000)]
+    found = list(describe_rows(spec_with(refused, tmp_path), rows))  # type: ignore[arg-type]
+    assert 100 <= len(found) <= 100 + 16 + 1
+    assert len(refused.bodies) == len(found)
+
+
+def test_a_task_with_some_failures_goes_on(tmp_path: Path) -> None:
+    shown = picture(tmp_path, "a.png", (9, 9, 9))
+    rows = [pending(f"k{i}", shown) for i in range(400)]
+    found = list(describe_rows(spec_with(FakeSpec(fault_rate=0.3), tmp_path), rows))
+    assert len(found) == 400

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
-from vlm4rec_spark.descriptions.engine import GENERATE, REQUEST, EngineFailure, Reply
+from vlm4rec_spark.descriptions.endpoints import EndpointPool
+from vlm4rec_spark.descriptions.engine import EngineFailure, Reply
+from vlm4rec_spark.descriptions.pacing import Pace
+from vlm4rec_spark.descriptions.replies import (
+    BUSY,
+    FINAL,
+    Refusal,
+    read_response,
+    refusal,
+)
 from vlm4rec_spark.errors import EngineError
 
-if TYPE_CHECKING:
-    import httpx
-
-logger = logging.getLogger(__name__)
-
 CHAT_PATH = "/v1/chat/completions"
-RETRIED_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 LONGEST_WAIT_S = 30.0
 MESSAGE_CHARACTERS = 400
+TIMEOUT, CONNECT = "timeout", "connect"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ class EndpointSpec:
     """One or more endpoints that serve the same model.
 
     `api_key_env` names the environment variable that holds the key; the key itself is read on the
-    worker and never travels in a plan, a log or a table.
+    worker and never travels in a plan, a log or a table. `attempts` bounds the tries of a request
+    that meets errors; one that is only told to wait is repeated for `patience_s`. `connections`
+    is the most requests in flight at one endpoint; the rates are per minute. All three are this
+    task's share of the job's.
     """
 
     urls: tuple[str, ...]
@@ -40,7 +44,11 @@ class EndpointSpec:
     timeout_s: float = 120.0
     attempts: int = 5
     first_wait_s: float = 0.5
+    patience_s: float = 300.0
     connections: int = 64
+    is_adaptive: bool = True
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
 
     def open(self) -> ChatClient:
         """Read the key and return a client; nothing is sent yet.
@@ -65,25 +73,11 @@ class EndpointSpec:
         return ChatClient(self, api_key=key)
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """One unsuccessful attempt, and whether another may help."""
-
-    failure: EngineFailure
-    is_final: bool
-    wait_s: float = 0.0
-
-
 class ChatClient:
     """Sends chat requests, retries what may pass, and reports the rest as failures."""
 
     def __init__(
-        self,
-        spec: EndpointSpec,
-        *,
-        api_key: str | None = None,
-        socket: str | None = None,
-        revive: Callable[[], object] | None = None,
+        self, spec: EndpointSpec, *, api_key: str | None = None, socket: str | None = None
     ) -> None:
         """Open connections lazily.
 
@@ -91,16 +85,13 @@ class ChatClient:
             spec: where to and how patiently.
             api_key: the bearer token.
             socket: path of a unix socket that is used instead of the network.
-            revive: called in a thread after a failed connection, to start a dead server again.
         """
         import httpx
 
         self._spec = spec
         self._secret = api_key
-        self._revive = revive
-        limits = httpx.Limits(
-            max_connections=spec.connections, max_keepalive_connections=spec.connections
-        )
+        connections = spec.connections * len(spec.urls)
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         self._http = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=socket, limits=limits) if socket else None,
             limits=limits,
@@ -108,98 +99,66 @@ class ChatClient:
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             follow_redirects=False,
         )
-        self._urls = cycle([url.rstrip("/").removesuffix("/v1") for url in spec.urls])
+        urls = [url.rstrip("/").removesuffix("/v1") for url in spec.urls]
+        self._pool = EndpointPool(urls, spec.connections, is_adaptive=spec.is_adaptive)
+        self._pace = Pace(spec.requests_per_minute, spec.tokens_per_minute)
 
     async def complete(self, body: dict[str, Any], key: str) -> Reply | EngineFailure:
         """Send one chat request; see `Engine.complete`."""
         rng = random.Random(key)  # noqa: S311 - jitter that is the same in every run
         content = json.dumps(body).encode()
-        attempt = 0
+        started = time.monotonic()
+        tries = errors = 0
         while True:
-            outcome = await self._attempt(content)
+            outcome = await self._try(content)
             if isinstance(outcome, Reply):
                 return outcome
-            attempt += 1
-            if outcome.is_final or attempt >= self._spec.attempts:
+            tries += 1
+            is_busy = outcome.kind == BUSY
+            errors += not is_busy
+            is_tired = time.monotonic() - started > self._spec.patience_s
+            if outcome.kind == FINAL or errors >= self._spec.attempts or (is_busy and is_tired):
                 return outcome.failure
-            longest = min(LONGEST_WAIT_S, self._spec.first_wait_s * 2 ** (attempt - 1))
+            longest = min(LONGEST_WAIT_S, self._spec.first_wait_s * 2.0 ** min(tries - 1, 16))
             await asyncio.sleep(max(outcome.wait_s, rng.uniform(longest / 2, longest)))
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._http.aclose()
 
-    async def _attempt(self, content: bytes) -> Reply | Refusal:
+    async def _try(self, content: bytes) -> Reply | Refusal:
+        """Send the request once, when the rates allow it, to the endpoint with most room."""
+        await self._pace.admit()
+        endpoint = await self._pool.take()
+        sent_at = time.monotonic()
+        outcome: Reply | Refusal = refusal("cancelled", "the task was ended", FINAL)
+        try:
+            outcome = self._clean(await self._send(endpoint.url, content))
+        finally:
+            self._pool.give_back(endpoint, sent_at, outcome)
+        if isinstance(outcome, Reply):
+            self._pace.spent(outcome.tokens_in + outcome.tokens_out)
+        return outcome
+
+    async def _send(self, url: str, content: bytes) -> Reply | Refusal:
         import httpx
 
         started = time.perf_counter()
+        headers = {"Content-Type": "application/json"}
         try:
-            response = await self._http.post(
-                next(self._urls) + CHAT_PATH,
-                content=content,
-                headers={"Content-Type": "application/json"},
-            )
+            response = await self._http.post(url + CHAT_PATH, content=content, headers=headers)
         except httpx.TimeoutException as error:
-            return self._refused("timeout", f"no answer in time ({type(error).__name__})")
+            return refusal(TIMEOUT, f"no answer in time ({type(error).__name__})")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            await self._bring_back(error)
-            return self._refused("connect", f"{type(error).__name__}: {error}")
-        if response.status_code != httpx.codes.OK:
-            return self._status_refused(response)
-        return self._reply(response, 1000 * (time.perf_counter() - started))
+            return refusal(CONNECT, f"{type(error).__name__}: {error}")
+        return read_response(response, 1000 * (time.perf_counter() - started))
 
-    async def _bring_back(self, error: Exception) -> None:
-        if self._revive is None:
-            return
-        logger.warning("The model server does not answer (%s); looking after it.", error)
-        await asyncio.to_thread(self._revive)
-
-    def _status_refused(self, response: httpx.Response) -> Refusal:
-        status = response.status_code
-        message = f"HTTP {status}: {_error_text(response)}"
-        try:
-            wait_s = float(response.headers.get("retry-after", 0))
-        except ValueError:  # a date: the usual back-off is good enough
-            wait_s = 0.0
-        refusal = self._refused(f"http_{status}", message)
-        is_final = status not in RETRIED_STATUS
-        return Refusal(refusal.failure, is_final, max(0.0, min(wait_s, LONGEST_WAIT_S)))
-
-    def _refused(self, code: str, message: str, stage: str = REQUEST) -> Refusal:
-        # An endpoint may echo the key in its error; it must not reach a table.
-        clean = message.replace(self._secret, "***") if self._secret else message
-        return Refusal(EngineFailure(stage, code, clean[:MESSAGE_CHARACTERS]), is_final=False)
-
-    def _reply(self, response: httpx.Response, latency_ms: float) -> Reply | Refusal:
-        try:
-            data = response.json()
-            choice = data["choices"][0]
-            text = choice["message"].get("content") or ""
-            reason = str(choice.get("finish_reason") or "")
-        except (ValueError, LookupError, TypeError, AttributeError):
-            return self._refused("bad_reply", "the endpoint's answer is no chat completion")
-        if not text:
-            why = choice["message"].get("refusal") or f"finish_reason {reason or 'absent'}"
-            failure = self._refused("empty", f"the model wrote no text: {why}", GENERATE).failure
-            return Refusal(failure, is_final=True)
-        usage = data.get("usage") or {}
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-        return Reply(
-            text,
-            reason,
-            int(usage.get("prompt_tokens") or 0),
-            int(cached),
-            int(usage.get("completion_tokens") or 0),
-            latency_ms,
-        )
-
-
-def _error_text(response: httpx.Response) -> str:
-    """Return the endpoint's own words about an error, in one line."""
-    try:
-        data = response.json()
-        error = data.get("error", data)
-        text = error.get("message", "") if isinstance(error, dict) else str(error)
-    except (ValueError, AttributeError):
-        text = response.text
-    return " ".join(str(text).split()) or "no message"
+    def _clean(self, outcome: Reply | Refusal) -> Reply | Refusal:
+        """Take the key out of an error: an endpoint may echo it, and it must not reach a table."""
+        if isinstance(outcome, Reply):
+            return outcome
+        message = outcome.failure.message
+        if self._secret:  # before the cut, which could leave half of it
+            message = message.replace(self._secret, "***")
+        failure = replace(outcome.failure, message=message[:MESSAGE_CHARACTERS])
+        return replace(outcome, failure=failure)

@@ -13,13 +13,19 @@ STAGES = (FETCH, DECODE, REQUEST, GENERATE, TRUNCATED, PARSE, VALIDATE)
 SETTLED_STAGES = (DECODE, TRUNCATED, PARSE, VALIDATE)
 """Errors of these stages come from the input alone: the same request would fail again."""
 
-SETTLED_CODES = ("http_400", "http_413", "http_415", "http_422")
-"""Refusals that name the request itself as wrong; asking again gives the same refusal."""
+POISON = "poison"
+"""Code of a request that was being answered at two deaths of the server."""
+
+SETTLED_CODES = ("http_400", "http_413", "http_415", "http_422", POISON)
+"""Codes that name the request itself as wrong; asking again gives the same."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model wrote, with the figures the server gave."""
+    """What the model wrote, with the figures the server gave.
+
+    `tokens` are the answer's tokens as (bytes, log-probability), where the server told them.
+    """
 
     text: str
     finish_reason: str
@@ -27,6 +33,7 @@ class Reply:
     tokens_cached: int
     tokens_out: int
     latency_ms: float
+    tokens: tuple[tuple[bytes, float], ...] = ()
 
 
 @dataclass(frozen=True)

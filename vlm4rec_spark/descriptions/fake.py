@@ -18,7 +18,7 @@ from vlm4rec_spark.descriptions.lifeline import start_time
 from vlm4rec_spark.descriptions.server import owner_pid
 
 FAULTS = ("refuse", "busy", "truncate", "babble", "wrong_value", "silence")
-"""Faults a fake engine can show: HTTP 400, HTTP 503 after all retries, an answer cut at the
+"""Faults a fake engine can show: HTTP 400, HTTP 503 after all retries, an answer cut at any
 length limit, an answer that is no JSON, values that are not allowed, an empty answer."""
 
 WORDS = ("soft", "plain", "warm", "light", "bold", "neat", "relaxed", "crisp", "weekend", "evening")
@@ -96,7 +96,15 @@ def _reply(body: dict[str, Any], fault: str, latency_ms: float) -> Reply:
         # A number is wrong for every field, whether it is a choice or free words.
         text = json.dumps(dict.fromkeys(json.loads(text), 7))
     prompt_tokens = len(json.dumps(body["messages"][0])) // 4
-    return Reply(text, reason, prompt_tokens + 64, 0, len(text) // 4, latency_ms)
+    tokens = _tokens(text) if body.get("logprobs") else ()
+    return Reply(text, reason, prompt_tokens + 64, 0, len(text) // 4, latency_ms, tokens)
+
+
+def _tokens(text: str) -> tuple[tuple[bytes, float], ...]:
+    """Cut the answer into pieces of four bytes, each with a log-probability of its own."""
+    raw = text.encode()
+    pieces = [raw[i : i + 4] for i in range(0, len(raw), 4)]
+    return tuple((piece, -(sum(piece) % 16) / 64) for piece in pieces)
 
 
 def _answer(body: dict[str, Any]) -> dict[str, str]:

@@ -76,7 +76,8 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when the thread that started it ends."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -104,12 +105,15 @@ def main(folder: Path, lease_s: float, command: list[str]) -> int:
     server = subprocess.Popen(  # noqa: S603 - the command is ours
         command,
         stdin=subprocess.DEVNULL,
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
+        preexec_fn=die_with_parent,  # noqa: PLW1509 - this process has one thread
     )
     (folder / "pids").write_text(json.dumps([os.getpid(), server.pid]), "utf-8")
+    (folder / "birth").write_text(f"{os.getpid()}-{start_time(os.getpid())}", "utf-8")
     try:
         while server.poll() is None:
             if not (is_leased(folder / "lease", lease_s) and is_owned(folder / "owners")):
+                # Its absence tells the next starter that the server died by itself.
+                (folder / "ended").touch()
                 break
             time.sleep(POLL_S)
     finally:

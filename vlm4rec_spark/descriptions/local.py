@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import importlib.metadata
@@ -10,13 +11,22 @@ import os
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from vlm4rec_spark.descriptions.client import ChatClient, EndpointSpec
+from vlm4rec_spark.descriptions.client import CONNECT, TIMEOUT, ChatClient, EndpointSpec
+from vlm4rec_spark.descriptions.engine import GENERATE, POISON, EngineFailure, Reply
+from vlm4rec_spark.descriptions.plugin import SWITCH
 from vlm4rec_spark.descriptions.server import LocalServer, has_gpu_driver
+from vlm4rec_spark.descriptions.suspects import Suspects
 
 DEMO_MODEL = "demo"
+DEATHS_OF_POISON = 2
+LOST_ATTEMPTS = 4
+LOST = (CONNECT, TIMEOUT, "http_500", "http_502", "http_503", "http_504")
 
 CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; vLLM on a CPU does not start without it
@@ -40,13 +50,33 @@ def has_gpu() -> bool:
     return has_gpu_driver()
 
 
+def visible_devices(addresses: Sequence[str], visible: str) -> list[str]:
+    """Return the devices that Spark's addresses stand for where some are hidden already.
+
+    A number counts into CUDA_VISIBLE_DEVICES where it fits; other names are taken as they are.
+
+    >>> visible_devices(["1"], "4,5")
+    ['5']
+    >>> visible_devices(["0", "2"], "")
+    ['0', '2']
+    >>> visible_devices(["GPU-6b12"], "4,5")
+    ['GPU-6b12']
+    """
+    known = [name.strip() for name in visible.split(",") if name.strip()]
+    return [
+        known[int(address)] if address.isdigit() and int(address) < len(known) else address
+        for address in addresses
+    ]
+
+
 @dataclass(frozen=True)
 class LocalSpec:
     """A local vLLM server; equal specs on one node share one server.
 
-    `devices` are the GPU addresses Spark gave the task (CUDA_VISIBLE_DEVICES); `server_args` are
-    appended to the command, `server_env` overrides the environment; `lease_s` is how long the
-    server stays after the last task that used it.
+    `devices` are the GPU addresses Spark gave the task; `tensor_parallel` is over how many GPUs
+    the model is split (None: over all of the task's); `server_args` are appended to the command,
+    `server_env` overrides the environment; `lease_s` is how long the server stays after the last
+    task that used it.
     """
 
     model: str
@@ -55,7 +85,8 @@ class LocalSpec:
     max_num_seqs: int = 64
     server_args: tuple[str, ...] = ()
     server_env: tuple[tuple[str, str], ...] = ()
-    devices: str = ""
+    devices: tuple[str, ...] = ()
+    tensor_parallel: int | None = None
     timeout_s: float = 120.0
     start_timeout_s: float = 600.0
     lease_s: float = 120.0
@@ -78,13 +109,14 @@ class LocalSpec:
 
     def environment(self) -> dict[str, str]:
         """Return what is set for the server on top of this process's environment."""
-        values = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        values = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", SWITCH: "1"}
         if Path(model_path(self.model)).is_dir():
             values |= {"HF_HUB_OFFLINE": "1"}
         if not has_gpu():
             values |= {k: os.environ.get(k, v) for k, v in CPU_ENVIRONMENT.items()}
         elif self.devices:
-            values |= {"CUDA_VISIBLE_DEVICES": self.devices}
+            seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+            values |= {"CUDA_VISIBLE_DEVICES": ",".join(visible_devices(self.devices, seen))}
         return values | dict(self.server_env)
 
     def command(self, socket: Path) -> list[str]:
@@ -108,24 +140,65 @@ class LocalSpec:
         ]
         if self.revision and not Path(model_path(self.model)).is_dir():
             command += ["--revision", self.revision]
+        gpus = self.tensor_parallel or len(self.devices) or 1
+        if gpus > 1:
+            command += ["--tensor-parallel-size", str(gpus)]
         if not has_gpu():
             command += ["--enforce-eager"]
         return [*command, *self.server_args]
 
 
 class LocalClient(ChatClient):
-    """A client of the local server that keeps its lease alive and revives it."""
+    """A client of the local server that keeps its lease alive and brings it back to life."""
 
     def __init__(self, spec: LocalSpec) -> None:
         """Wait for the server, then connect."""
         self._server = LocalServer(spec)
         self._server.ensure()
+        self._suspects = Suspects(spec.folder)
+        self._answered_at = 0.0
         endpoint = EndpointSpec(
-            ("http://local",), timeout_s=spec.timeout_s, connections=4 * spec.max_num_seqs
+            ("http://local",),
+            timeout_s=spec.timeout_s,
+            attempts=1,
+            connections=4 * spec.max_num_seqs,
+            is_adaptive=False,
         )
-        super().__init__(endpoint, socket=str(self._server.socket), revive=self._server.ensure)
+        super().__init__(endpoint, socket=str(self._server.socket))
         self._closed = threading.Event()
         threading.Thread(target=self._renew, args=(spec.lease_s / 4,), daemon=True).start()
+
+    async def complete(self, body: dict[str, Any], key: str) -> Reply | EngineFailure:
+        """Send one chat request; a request that two servers died of is not sent again.
+
+        Raises:
+            EngineError: the server died too often, or does not start again.
+        """
+        await self._suspects.wait_until_none()
+        outcome, birth = await self._once(body, key)
+        deaths = 0
+        for _ in range(LOST_ATTEMPTS):
+            if not _is_lost(outcome):
+                break
+            async with self._suspects.alone():
+                await asyncio.to_thread(self._server.ensure)
+                deaths += birth != self._server.birth()
+                if deaths == DEATHS_OF_POISON:
+                    message = f"the model server died {deaths} times while it answered this request"
+                    return EngineFailure(GENERATE, POISON, message)
+                outcome, birth = await self._once(body, key)
+        return outcome
+
+    async def _once(self, body: dict[str, Any], key: str) -> tuple[Reply | EngineFailure, str]:
+        """Send the request; return the outcome and the server it was sent to."""
+        birth, sent_at = self._server.birth(), time.monotonic()
+        outcome = await super().complete(body, key)
+        if isinstance(outcome, Reply):
+            self._answered_at = time.monotonic()
+        elif outcome.code == TIMEOUT and self._answered_at < sent_at:
+            # Nobody was answered meanwhile: not this request is at fault but the server.
+            await asyncio.to_thread(self._server.end_hung, birth)
+        return outcome, birth
 
     def _renew(self, every_s: float) -> None:
         while not self._closed.wait(every_s):
@@ -136,3 +209,8 @@ class LocalClient(ChatClient):
         self._closed.set()
         self._server.touch()
         await super().aclose()
+
+
+def _is_lost(outcome: Reply | EngineFailure) -> bool:
+    """Tell whether the server may not have lived to answer; 500 is its last word when it dies."""
+    return isinstance(outcome, EngineFailure) and outcome.code in LOST

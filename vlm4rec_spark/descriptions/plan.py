@@ -118,10 +118,29 @@ def _on_this_task(spec: WorkerSpec) -> Callable[[Batches], Batches]:
         gpu = context.resources().get("gpu") if context else None
         engine = spec.engine
         if gpu and isinstance(engine, LocalSpec):
-            engine = replace(engine, devices=",".join(gpu.addresses))
+            engine = replace(engine, devices=tuple(gpu.addresses))
         return describing(replace(spec, engine=engine))(batches)
 
     return run
+
+
+def sure_words(attributes: str, min_confidence: float) -> Column:
+    """Return attribute -> value of what is visible and what the model was sure enough of.
+
+    An attribute without a confidence, from an endpoint that tells none, counts as sure.
+
+    Args:
+        attributes: column of that type of `descriptions`.
+        min_confidence: `describe.min_confidence`.
+    """
+    used = F.map_filter(
+        attributes,
+        lambda _, a: (
+            a["value"].isNotNull()
+            & (a["confidence"].isNull() | (a["confidence"] >= min_confidence))
+        ),
+    )
+    return F.transform_values(used, lambda _, a: a["value"])
 
 
 def newest(log: DataFrame) -> DataFrame:

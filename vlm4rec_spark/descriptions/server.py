@@ -7,6 +7,7 @@ import fcntl
 import importlib.util
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +28,10 @@ LOG_LINES = 15
 POLL_S = 0.5
 HEALTH_S = 2.0
 """Patience with one question for health; short, as the lease is renewed between two of them."""
+
+MOST_DEATHS = 3
+DEATHS_WITHIN_S = 1800.0
+"""A server that dies more often than that is not started again."""
 
 LONGEST_SOCKET_PATH = 100
 """Unix sockets allow about 107 bytes."""
@@ -72,6 +77,7 @@ class LocalServer:
                 if not self._has_lifeline():
                     if started:
                         raise EngineError(self._report("ended while it started"))
+                    self._count_death()
                     self._start()
                     started = True
                 if time.monotonic() > deadline:
@@ -94,13 +100,50 @@ class LocalServer:
         except (httpx.HTTPError, OSError):
             return False
 
+    def birth(self) -> str:
+        """Return what names the running, or last, server: another word after each start."""
+        try:
+            return (self._folder / "birth").read_text("utf-8")
+        except OSError:
+            return ""
+
+    def end_hung(self, birth: str) -> None:
+        """Kill the server of this birth, which takes requests and does not answer them."""
+        pid, _, start = birth.partition("-")
+        if birth != self.birth() or not pid or lifeline.start_time(int(pid)) != start:
+            return  # another task did it already
+        logger.warning("The model server answers no request; it is started again.")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)  # of the lifeline: the kernel ends all below it
+
     def stop(self) -> None:
         """Withdraw the lease; the lifeline ends the server with all its processes."""
         (self._folder / "lease").unlink(missing_ok=True)
 
+    def _count_death(self) -> None:
+        """Note whether the last server ended unasked, and refuse after too many such ends.
+
+        Those of another application do not count: its user may have mended what killed it.
+        """
+        noted, now, owner = self._folder / "deaths", time.time(), _owner()
+        lines = noted.read_text("utf-8").splitlines() if noted.exists() else []
+        deaths = [line for line in lines if now - float(line.split()[0]) < DEATHS_WITHIN_S]
+        birth = self._folder / "birth"
+        if birth.exists() and not (self._folder / "ended").exists():
+            deaths.append(f"{now:.3f} {owner}")
+            logger.warning("The model server has died.")
+            if self.log.exists():
+                self.log.replace(self._folder / "log.died")
+        birth.unlink(missing_ok=True)
+        noted.write_text("\n".join(deaths), "utf-8")
+        times = sum(line.split()[1] == owner for line in deaths)
+        if times > MOST_DEATHS:
+            within = f"{DEATHS_WITHIN_S / 60:.0f} minutes"
+            what = f"died {times} times within {within} and is not started again for now"
+            raise EngineError(self._report(what, self._folder / "log.died"))
+
     def _own(self) -> None:
-        pid = owner_pid()
-        (self._folder / "owners" / f"{pid}-{lifeline.start_time(pid)}").touch()
+        (self._folder / "owners" / _owner()).touch()
 
     @contextlib.contextmanager
     def _locked(self, deadline: float) -> Iterator[None]:
@@ -111,7 +154,8 @@ class LocalServer:
                     break
                 except BlockingIOError:
                     if time.monotonic() > deadline:
-                        raise EngineError(self._report("is started by a task that hangs")) from None
+                        what = "is started by a task that hangs"
+                        raise EngineError(self._report(what)) from None
                     time.sleep(POLL_S)
             yield
 
@@ -127,6 +171,7 @@ class LocalServer:
         if importlib.util.find_spec("vllm") is None:
             raise MissingExtraError("vllm", "vlm" if has_gpu_driver() else "vlm-cpu")
         self.socket.unlink(missing_ok=True)
+        (self._folder / "ended").unlink(missing_ok=True)
         lifeline_file = str(Path(lifeline.__file__))
         logger.info("Starting the model server for %s; log: %s", self._spec.model, self.log)
         with self.log.open("wb") as log:
@@ -152,15 +197,21 @@ class LocalServer:
         """What the server printed since its last start."""
         return self._folder / "log"
 
-    def _report(self, what: str) -> str:
+    def _report(self, what: str, log: Path | None = None) -> str:
+        log = log or self.log
         try:
-            lines = self.log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]
+            lines = log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]
         except OSError:
             lines = []
         return (
-            f"The local vLLM server for '{self._spec.model}' {what}. Its log is {self.log}; "
+            f"The local vLLM server for '{self._spec.model}' {what}. Its log is {log}; "
             "the last lines:\n" + "\n".join(lines)
         )
+
+
+def _owner() -> str:
+    pid = owner_pid()
+    return f"{pid}-{lifeline.start_time(pid)}"
 
 
 def owner_pid() -> int:

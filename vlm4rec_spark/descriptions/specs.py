@@ -94,21 +94,33 @@ def engine_spec(config: Config) -> EngineSpec:
             death_rate=engine.death_rate,
         )
     if engine.kind == "endpoint":
-        return EndpointSpec(
-            urls=engine.urls,
-            api_key_env=engine.api_key_env,
-            timeout_s=engine.timeout_s,
-            connections=engine.max_num_seqs,
-        )
+        return _endpoint_spec(config)
     return LocalSpec(
         model=engine.model,
         revision=engine.revision,
         max_images=config.images.max_images,
         max_num_seqs=engine.max_num_seqs,
         server_args=engine.server_args,
+        tensor_parallel=engine.tensor_parallel,
         timeout_s=engine.timeout_s,
         start_timeout_s=engine.start_timeout_s,
         lease_s=engine.lease_s,
+    )
+
+
+def _endpoint_spec(config: Config) -> EndpointSpec:
+    """Return one task's share of what the job may send."""
+    engine, tasks = config.describe.engine, config.describe.tasks
+    requests, tokens = engine.requests_per_minute, engine.tokens_per_minute
+    return EndpointSpec(
+        urls=engine.urls,
+        api_key_env=engine.api_key_env,
+        timeout_s=engine.timeout_s,
+        attempts=engine.attempts,
+        patience_s=engine.patience_s,
+        connections=-(-engine.max_num_seqs // tasks),
+        requests_per_minute=requests / tasks if requests else None,
+        tokens_per_minute=tokens / tasks if tokens else None,
     )
 
 
@@ -129,12 +141,20 @@ def fetch_spec(config: Config) -> FetchSpec:
 
 def worker_spec(config: Config, run_id: str) -> WorkerSpec:
     """Return all a task needs to describe pictures."""
-    engine = config.describe.engine
+    describe, engine = config.describe, config.describe.engine
+    sure, spec = engine.confidence, engine_spec(config)
+    # Tasks share a server: each alone can fill it, so that none waits for another's end.
+    window = engine.max_num_seqs
+    if isinstance(spec, EndpointSpec):
+        window = spec.connections * len(spec.urls)
     return WorkerSpec(
         rules=request_rules(config),
-        engine=engine_spec(config),
+        engine=spec,
         engine_name=engine.kind,
         fetch=fetch_spec(config),
         run_id=run_id,
-        window=engine.max_num_seqs,
+        window=window,
+        wants_confidence=engine.kind != "endpoint" if sure is None else sure,
+        max_failure_rate=describe.max_failure_rate,
+        min_rows_for_failure_rate=describe.min_rows_for_failure_rate,
     )

@@ -12,8 +12,9 @@ import queue
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -65,39 +66,57 @@ async def _cancel_others() -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
+@dataclass(frozen=True)
+class WindowLimits:
+    """How much work may be in flight: requests, and the bytes they hold in memory.
+
+    Until the first answer is out no more than `first` requests are sent: an engine that cannot
+    serve them, or fills the memory, shows it before hundreds wait on it.
+    """
+
+    requests: int
+    max_bytes: int = 256 * 2**20
+    first: int = 8
+
+
 def windowed(
     items: Iterable[Item],
     work: Callable[[Item], Coroutine[Any, Any, Result]],
-    limit: int,
+    limits: WindowLimits,
     loop: LoopThread,
+    size: Callable[[Item], int] = lambda _: 0,
 ) -> Iterator[Result]:
     """Yield the results of `work` in the order in which they end.
 
-    At most `limit` items are taken and not yet yielded. `items` is only touched by the calling
+    At most `limits.requests` items, and `limits.max_bytes` by `size`, are taken and not yet
+    yielded; an item larger than the limit goes alone. `items` is only touched by the calling
     thread, as Spark requires of its input iterators.
 
     Raises:
         Exception: what `work` raised, after cancelling the rest.
     """
     done: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
-    running: set[Future[Result]] = set()
+    running: dict[Future[Result], int] = {}
     source = iter(items)
-    has_more = True
+    end = object()
+    item = next(source, end)
+    held = 0
+    most = min(limits.requests, limits.first)
     try:
-        while has_more or running:
-            while has_more and len(running) < limit:
-                try:
-                    item = next(source)
-                except StopIteration:
-                    has_more = False
+        while item is not end or running:
+            while item is not end and len(running) < most:
+                bytes_more = size(cast("Item", item))
+                if running and held + bytes_more > limits.max_bytes:
                     break
-                future = loop.submit(work(item))
-                running.add(future)
+                future = loop.submit(work(cast("Item", item)))
+                running[future] = bytes_more
+                held += bytes_more
                 future.add_done_callback(done.put)
-            if running:
-                finished = done.get()
-                running.discard(finished)
-                yield finished.result()
+                item = next(source, end)
+            finished = done.get()
+            held -= running.pop(finished)
+            most = limits.requests
+            yield finished.result()
     finally:
         for future in running:
             future.cancel()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from itertools import takewhile
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pyarrow as pa
 from vlm4rec_spark.catalog.fetch import FetchSpec, read_picture
 from vlm4rec_spark.catalog.images import PictureError, prepare
 from vlm4rec_spark.descriptions.answers import AnswerError, parse_answer
+from vlm4rec_spark.descriptions.confidence import value_confidences
 from vlm4rec_spark.descriptions.engine import (
     DECODE,
     FETCH,
@@ -32,12 +34,14 @@ from vlm4rec_spark.descriptions.requests import (
     prompt_version,
     request_key,
 )
-from vlm4rec_spark.descriptions.window import LoopThread, windowed
+from vlm4rec_spark.descriptions.window import LoopThread, WindowLimits, windowed
 from vlm4rec_spark.tables import DESCRIPTIONS_LOG
 
 Batches = Iterator[pa.RecordBatch]
-OUTPUT_ROWS = 64
+INPUT_ROWS = OUTPUT_ROWS = 64
 PREPARING_THREADS = 8
+PREPARED_BYTES = 256 * 1024
+"""Room for one prepared picture, as JPEG and in base64."""
 
 KEYS = pa.schema([("item_id", pa.string()), ("request_key", pa.string())])
 """What `keyed` gives: the request key in force of each item, null without a usable picture."""
@@ -45,7 +49,11 @@ KEYS = pa.schema([("item_id", pa.string()), ("request_key", pa.string())])
 
 @dataclass(frozen=True)
 class WorkerSpec:
-    """All a task needs; `window` is the number of requests one task keeps in flight."""
+    """All a task needs.
+
+    `window` requests, and `window_bytes` of pictures, are in flight in one task; the two limits of
+    failures are the run's; `wants_confidence` asks the engine for log-probabilities.
+    """
 
     rules: RequestRules
     engine: EngineSpec
@@ -53,6 +61,10 @@ class WorkerSpec:
     fetch: FetchSpec
     run_id: str
     window: int = 64
+    window_bytes: int = 256 * 2**20
+    wants_confidence: bool = True
+    max_failure_rate: float = 0.05
+    min_rows_for_failure_rate: int = 100
 
 
 def keyed(rules: RequestRules) -> Callable[[Batches], Batches]:
@@ -76,10 +88,9 @@ def describing(spec: WorkerSpec) -> Callable[[Batches], Batches]:
     """Return a function for `mapInArrow`: pending requests -> rows of `descriptions_log`."""
 
     def run(batches: Batches) -> Batches:
-        rows = describe_rows(spec, (row for batch in batches for row in batch.to_pylist()))
         schema = DESCRIPTIONS_LOG.arrow_schema()
         waiting: list[dict[str, Any]] = []
-        for row in rows:
+        for row in describe_rows(spec, _rows(batches)):
             waiting.append(row)
             if len(waiting) == OUTPUT_ROWS:
                 yield pa.RecordBatch.from_pylist(waiting, schema=schema)
@@ -90,8 +101,18 @@ def describing(spec: WorkerSpec) -> Callable[[Batches], Batches]:
     return run
 
 
+def _rows(batches: Batches) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the batches; only some at a time, for they may hold pictures."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, INPUT_ROWS):
+            yield from batch.slice(start, INPUT_ROWS).to_pylist()
+
+
 def describe_rows(spec: WorkerSpec, pending: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Describe pending requests; the engine is opened only when there is a first one.
+
+    When far more of them fail than the run allows, no further one is sent: the rest stays pending
+    while the driver, which sees all tasks, decides.
 
     Raises:
         EngineError: the engine cannot be started or reached at all.
@@ -100,14 +121,48 @@ def describe_rows(spec: WorkerSpec, pending: Iterable[dict[str, Any]]) -> Iterat
     first = next(source, None)
     if first is None:
         return
+    breaker = Breaker(spec.max_failure_rate, spec.min_rows_for_failure_rate)
     with LoopThread(PREPARING_THREADS) as loop:
         engine = spec.engine.open()
         describer = Describer(spec, engine)
+        everything = (row for part in ([first], source) for row in part)
+        wanted = takewhile(lambda _: not breaker.is_open, everything)
+        limits = WindowLimits(spec.window, spec.window_bytes)
         try:
-            everything = (row for part in ([first], source) for row in part)
-            yield from windowed(everything, describer.describe, spec.window, loop)
+            for row in windowed(wanted, describer.describe, limits, loop, _weight):
+                breaker.count(is_error=row["status"] == "error")
+                yield row
         finally:
             loop.submit(engine.aclose()).result(timeout=10)
+
+
+def _weight(row: dict[str, Any]) -> int:
+    """Return about how many bytes a request holds while it is under way."""
+    contents = (len(p.get("content") or b"") for p in row["pictures"])
+    return sum(contents) + PREPARED_BYTES * len(row["pictures"])
+
+
+class Breaker:
+    """Opens when more than half of what could fail within the limit and all has failed.
+
+    One task sees a part of the run only, so its patience is greater than the run's.
+    """
+
+    def __init__(self, max_failure_rate: float, min_rows: int) -> None:
+        """Keep the run's own limit."""
+        self._most = (1 + max_failure_rate) / 2
+        self._min_rows = min_rows
+        self._rows = self._errors = 0
+
+    def count(self, *, is_error: bool) -> None:
+        """Count one finished request."""
+        self._rows += 1
+        self._errors += is_error
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether sending on is a waste."""
+        return self._rows >= self._min_rows and self._errors > self._most * self._rows
 
 
 class Describer:
@@ -135,10 +190,29 @@ class Describer:
         body = chat_body(
             self._spec.rules, request, jpegs, name_pictures=self._spec.engine_name == "local"
         )
-        outcome = await self._engine.complete(body, request.request_key)
+        if self._spec.wants_confidence:
+            body["logprobs"] = True
+        outcome = await self._complete(body, request.request_key)
         if isinstance(outcome, EngineFailure):
             return base | _error(outcome)
         return base | _figures(outcome) | self._checked(request, outcome)
+
+    async def _complete(self, body: dict[str, Any], key: str) -> Reply | EngineFailure:
+        """Ask, and ask once more with twice the room where the answer was cut off."""
+        first = await self._engine.complete(body, key)
+        if isinstance(first, EngineFailure) or first.finish_reason != "length":
+            return first
+        longer = body | {"max_tokens": 2 * body["max_tokens"]}
+        second = await self._engine.complete(longer, key)
+        if isinstance(second, EngineFailure):
+            return second
+        return replace(
+            second,
+            tokens_in=first.tokens_in + second.tokens_in,
+            tokens_cached=first.tokens_cached + second.tokens_cached,
+            tokens_out=first.tokens_out + second.tokens_out,
+            latency_ms=first.latency_ms + second.latency_ms,
+        )
 
     def _base(self, request: Request) -> dict[str, Any]:
         rules = self._spec.rules
@@ -181,7 +255,7 @@ class Describer:
     def _checked(self, request: Request, reply: Reply) -> dict[str, Any]:
         if reply.finish_reason == "length":
             limit = self._spec.rules.max_tokens
-            message = f"the answer reached max_tokens = {limit} before it was complete"
+            message = f"the answer was not complete after twice max_tokens = {limit}"
             failure = EngineFailure(TRUNCATED, "length", message)
             return _error(failure) | {"raw_text": reply.text}
         schema = self._spec.rules.schemas.schema_for(request.category)
@@ -190,8 +264,10 @@ class Describer:
         except AnswerError as error:
             failure = EngineFailure(error.stage, error.code, str(error))
             return _error(failure) | {"raw_text": reply.text}
+        free_text = frozenset(field.name for field in schema.fields if not field.values)
+        sure = value_confidences(reply.text, reply.tokens, free_text)
         attributes = [
-            (name, {"value": value, "confidence": None})
+            (name, {"value": value, "confidence": sure.get(name)})
             for name, value in answer.attributes.items()
         ]
         return {"status": "ok", "description": answer.description, "attributes": attributes}

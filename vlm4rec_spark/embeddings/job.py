@@ -61,7 +61,8 @@ def run(context: RunContext) -> RunReport:
 def _texts(context: RunContext) -> DataFrame:
     spark, names = context.spark, context.names
     items, descriptions = (delta.read(spark, spec, names) for spec in (ITEMS, DESCRIPTIONS))
-    return plan.item_texts(items, descriptions, context.config.embed.texts)
+    config = context.config
+    return plan.item_texts(items, descriptions, config.embed.texts, config.describe.min_confidence)
 
 
 def _embeddings(context: RunContext) -> DataFrame:

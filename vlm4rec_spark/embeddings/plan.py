@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
+from vlm4rec_spark.descriptions.plan import sure_words
 from vlm4rec_spark.embeddings.encoders import EncoderSpec, load_encoder
 from vlm4rec_spark.embeddings.texts import text_of, text_sha256
 from vlm4rec_spark.tables import EMBEDDINGS, ITEM_VECTORS
@@ -33,11 +34,16 @@ NO_TEXT = "no text: the item has no description or title to embed"
 NO_VECTOR = "the encoder gives no usable vector for the text"
 
 
-def item_texts(items: DataFrame, descriptions: DataFrame, variants: tuple[str, ...]) -> DataFrame:
+def item_texts(
+    items: DataFrame,
+    descriptions: DataFrame,
+    variants: tuple[str, ...],
+    min_confidence: float = 0.0,
+) -> DataFrame:
     """Return rows of `ITEM_TEXTS`: one per item and variant."""
-    values = F.transform_values("attributes", lambda _, attribute: attribute["value"])
+    words = F.map_entries(sure_words("attributes", min_confidence))
     described = descriptions.where("status = 'ok'").select(
-        "request_key", "description", F.map_entries(values).alias("words")
+        "request_key", "description", words.alias("words")
     )
     rows = items.select("item_id", "title", "request_key").join(described, "request_key", "left")
     return rows.select("item_id", "title", "description", "words").mapInArrow(

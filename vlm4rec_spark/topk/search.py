@@ -8,6 +8,7 @@ import numpy as np
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
+from vlm4rec_spark.descriptions.plan import sure_words
 from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec
 from vlm4rec_spark.errors import SourceError
 from vlm4rec_spark.tables import DESCRIPTIONS, IMAGES, ITEMS
@@ -51,9 +52,7 @@ def search(context: RunContext, text: str, k: int) -> DataFrame:
     )
     items = delta.read(spark, ITEMS, names).select("item_id", "title", "request_key")
     pictures = delta.read(spark, IMAGES, names).where("position = 0").select("item_id", "uri")
-    words = F.transform_values(
-        F.map_filter("attributes", lambda _, a: a["value"].isNotNull()), lambda _, a: a["value"]
-    )
+    words = sure_words("attributes", context.config.describe.min_confidence)
     described = delta.read(spark, DESCRIPTIONS, names).select(
         "request_key", words.alias("attributes")
     )

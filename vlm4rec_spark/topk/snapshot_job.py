@@ -13,6 +13,7 @@ import pyarrow as pa
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
+from vlm4rec_spark.descriptions.plan import sure_words
 from vlm4rec_spark.errors import SourceError
 from vlm4rec_spark.tables import DESCRIPTIONS, ITEM_VECTORS, ITEMS
 from vlm4rec_spark.topk.engines import build_index, chosen_engine
@@ -66,8 +67,7 @@ def _items(context: RunContext) -> DataFrame:
         (F.col("space") == space) & (F.col("status") == "ok")
     )
     described = delta.read(spark, DESCRIPTIONS, names).select("request_key", "attributes")
-    visible = F.map_filter("attributes", lambda _, a: a["value"].isNotNull())
-    words = F.transform_values(visible, lambda _, a: a["value"])
+    words = sure_words("attributes", context.config.describe.min_confidence)
     return (
         delta.read(spark, ITEMS, names)
         .join(vectors.select("item_id", "vector", "encoder"), "item_id")

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from vlm4rec_spark.descriptions import lifeline, plugin
+from vlm4rec_spark.descriptions.local import LocalSpec, visible_devices
+
+SOCKET = Path("socket")
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c",
+    "from vlm4rec_spark.descriptions.plugin import register; register(); "
+    "print('ready', flush=True); import time; time.sleep(60)"], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("switch", "is_alive"), [("1", False), ("", True)])
+def test_a_process_with_the_plugin_dies_with_its_parent_in_our_servers_only(
+    switch: str, is_alive: bool
+) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT],
+        env={**os.environ, plugin.SWITCH: switch},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    time.sleep(0.5)
+    assert (lifeline.start_time(child) is not None) == is_alive
+    if is_alive:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_vllm_finds_the_plugin_and_our_servers_switch_it_on() -> None:
+    (found,) = entry_points(group="vllm.general_plugins", name="vlm4rec_die_with_parent")
+    assert found.load() is plugin.register
+    assert LocalSpec("m").environment()[plugin.SWITCH] == "1"
+
+
+def test_a_model_is_split_over_the_gpus_of_a_task() -> None:
+    assert "--tensor-parallel-size" not in LocalSpec("m", devices=("0",)).command(SOCKET)
+    command = LocalSpec("m", devices=("2", "3")).command(SOCKET)
+    assert command[command.index("--tensor-parallel-size") + 1] == "2"
+    command = LocalSpec("m", tensor_parallel=4).command(SOCKET)
+    assert command[command.index("--tensor-parallel-size") + 1] == "4"
+
+
+def test_gpus_are_counted_into_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vlm4rec_spark.descriptions.local.has_gpu", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")
+    environment = LocalSpec("m", devices=("1",)).environment()
+    assert environment["CUDA_VISIBLE_DEVICES"] == "7"
+    assert visible_devices(("5",), "6,7") == ["5"]
+    assert LocalSpec("m", devices=("0",)).folder != LocalSpec("m", devices=("1",)).folder

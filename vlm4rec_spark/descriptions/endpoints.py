@@ -1,0 +1,128 @@
+"""Which endpoint gets the next request, and how many each gets at a time.
+
+Each endpoint has a limit of its own that follows it, as TCP follows a line: it grows with every
+answer, is halved when the endpoint says it is busy, and an endpoint that fails three times in a row
+is left alone for a while and then tried with one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vlm4rec_spark.descriptions.replies import BROKEN, BUSY, Refusal
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.descriptions.engine import Reply
+
+FIRST_LIMIT = 8
+FAILURES_TO_CLOSE = 3
+FIRST_CLOSED_S = 1.0
+LONGEST_CLOSED_S = 30.0
+LONGEST_POLL_S = 1.0
+
+
+@dataclass
+class Endpoint:
+    """One URL and what is known of it; `limit` is how many requests it gets at a time."""
+
+    url: str
+    limit: float
+    calm_limit: float
+    in_flight: int = 0
+    sent: int = 0
+    failures: int = 0
+    closed_until: float = 0.0
+    lowered_at: float = -1.0
+
+    @property
+    def has_room(self) -> bool:
+        """Tell whether one more request may be sent."""
+        return self.in_flight < max(1, int(self.limit))
+
+
+class EndpointPool:
+    """Lends endpoints to requests: the least loaded of those that are well."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        most: int,
+        *,
+        is_adaptive: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare the endpoints.
+
+        Args:
+            urls: base URLs.
+            most: requests in flight at one endpoint, at most.
+            is_adaptive: follow the endpoints; else each always gets `most`.
+            clock: seconds that only grow.
+        """
+        first = min(most, FIRST_LIMIT) if is_adaptive else most
+        self.endpoints = [Endpoint(url, float(first), float(most)) for url in urls]
+        self._most = float(most)
+        self._is_adaptive = is_adaptive
+        self._clock = clock
+        self._changed = asyncio.Event()
+
+    async def take(self) -> Endpoint:
+        """Wait until an endpoint has room, and count the request there."""
+        while (endpoint := self.lend()) is None:
+            now = self._clock()
+            reopens = [e.closed_until - now for e in self.endpoints if e.closed_until > now]
+            self._changed.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                patience_s = max(0.01, min([*reopens, LONGEST_POLL_S]))
+                await asyncio.wait_for(self._changed.wait(), patience_s)
+        return endpoint
+
+    def lend(self) -> Endpoint | None:
+        """Count a request at the least loaded endpoint that has room now; None: there is none."""
+        now = self._clock()
+        free = [e for e in self.endpoints if e.closed_until <= now and e.has_room]
+        if not free:
+            return None
+        chosen = min(free, key=lambda e: (e.in_flight / e.limit, e.sent))
+        chosen.in_flight += 1
+        chosen.sent += 1
+        return chosen
+
+    def give_back(self, endpoint: Endpoint, sent_at: float, outcome: Reply | Refusal) -> None:
+        """Note how a request that was sent at `sent_at` ended."""
+        endpoint.in_flight -= 1
+        if self._is_adaptive:
+            self._learn(endpoint, sent_at, outcome)
+        self._changed.set()
+
+    def _learn(self, endpoint: Endpoint, sent_at: float, outcome: Reply | Refusal) -> None:
+        now = self._clock()
+        if isinstance(outcome, Refusal) and outcome.kind == BUSY:
+            self._lower(endpoint, sent_at, now)
+            endpoint.closed_until = max(endpoint.closed_until, now + outcome.wait_s)
+        elif isinstance(outcome, Refusal) and outcome.kind == BROKEN:
+            self._lower(endpoint, sent_at, now)
+            endpoint.failures += 1
+            doubled = endpoint.failures - FAILURES_TO_CLOSE
+            if doubled >= 0:
+                closed_s = min(LONGEST_CLOSED_S, FIRST_CLOSED_S * 2.0 ** min(doubled, 10))
+                endpoint.closed_until = now + closed_s
+                endpoint.limit = 1.0
+        else:
+            # A request that is wrong in itself is an answer too: the endpoint is well.
+            endpoint.failures = 0
+            grown = 1.0 if endpoint.limit < endpoint.calm_limit else 1.0 / endpoint.limit
+            endpoint.limit = min(self._most, endpoint.limit + grown)
+
+    def _lower(self, endpoint: Endpoint, sent_at: float, now: float) -> None:
+        # Many requests of one moment are refused together: they count once.
+        if sent_at <= endpoint.lowered_at:
+            return
+        endpoint.limit = max(1.0, endpoint.limit / 2)
+        endpoint.calm_limit = endpoint.limit
+        endpoint.lowered_at = now

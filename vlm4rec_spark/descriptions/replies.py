@@ -1,0 +1,98 @@
+"""What an endpoint sent back: a reply, or a refusal and whether asking again may help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vlm4rec_spark.descriptions.engine import GENERATE, REQUEST, EngineFailure, Reply
+
+if TYPE_CHECKING:
+    import httpx
+
+FINAL, BUSY, BROKEN = "final", "busy", "broken"
+"""Ways to refuse: for good; for now, the server is well; for now, something is wrong."""
+
+BUSY_STATUS = frozenset({429, 503, 529})
+BROKEN_STATUS = frozenset({408, 409, 425, 500, 502, 504})
+LONGEST_WAIT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One unsuccessful attempt; `wait_s` is what the server asked for, 0 where it did not."""
+
+    failure: EngineFailure
+    kind: str
+    wait_s: float = 0.0
+
+
+def refusal(
+    code: str, message: str, kind: str = BROKEN, *, stage: str = REQUEST, wait_s: float = 0.0
+) -> Refusal:
+    """Build a refusal."""
+    return Refusal(EngineFailure(stage, code, message), kind, wait_s)
+
+
+def read_response(response: httpx.Response, latency_ms: float) -> Reply | Refusal:
+    """Turn an answer of `/v1/chat/completions` into a reply or a refusal."""
+    status = response.status_code
+    if status != 200:  # noqa: PLR2004 - the one status that carries a completion
+        kind = BUSY if status in BUSY_STATUS else BROKEN if status in BROKEN_STATUS else FINAL
+        message = f"HTTP {status}: {_error_text(response)}"
+        return refusal(f"http_{status}", message, kind, wait_s=_wait_s(response))
+    try:
+        data = response.json()
+        choice = data["choices"][0]
+        text = choice["message"].get("content") or ""
+        reason = str(choice.get("finish_reason") or "")
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return refusal("bad_reply", "the endpoint's answer is no chat completion")
+    if not text:
+        why = choice["message"].get("refusal") or f"finish_reason {reason or 'absent'}"
+        return refusal("empty", f"the model wrote no text: {why}", FINAL, stage=GENERATE)
+    usage = data.get("usage") or {}
+    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
+    return Reply(
+        text,
+        reason,
+        int(usage.get("prompt_tokens") or 0),
+        int(cached),
+        int(usage.get("completion_tokens") or 0),
+        latency_ms,
+        _tokens(choice),
+    )
+
+
+def _tokens(choice: dict[str, Any]) -> tuple[tuple[bytes, float], ...]:
+    """Return the tokens with their log-probabilities; none where they are absent or odd."""
+    try:
+        listed = (choice.get("logprobs") or {}).get("content") or ()
+        return tuple((_bytes(token), float(token["logprob"])) for token in listed)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return ()
+
+
+def _bytes(token: dict[str, Any]) -> bytes:
+    """Return a token's bytes: part of a character has no text of its own."""
+    given = token.get("bytes")
+    return bytes(given) if given is not None else str(token["token"]).encode()
+
+
+def _wait_s(response: httpx.Response) -> float:
+    try:
+        asked = float(response.headers.get("retry-after", 0))
+    except ValueError:  # a date: the usual back-off is good enough
+        asked = 0.0
+    return max(0.0, min(asked, LONGEST_WAIT_S))
+
+
+def _error_text(response: httpx.Response) -> str:
+    """Return the endpoint's own words about an error, in one line."""
+    try:
+        data = response.json()
+        error = data.get("error", data)
+        text = error.get("message", "") if isinstance(error, dict) else str(error)
+    except (ValueError, AttributeError):
+        text = response.text
+    return " ".join(str(text).split()) or "no message"
