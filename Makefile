@@ -66,6 +66,14 @@ test: preflight lint ## Lint and all tests; the Spark tests on Classic and on Co
 bench-evaluate: $(INSTALLED) ## Metrics of a million lists (USERS=), beside RecTools (RECTOOLS=its python)
 	$(BIN)/python -m tests.bench.evaluate --users $(or $(USERS),1000000) --rectools "$(RECTOOLS)"
 
+.PHONY: bench-window
+bench-window: $(INSTALLED) ## How busy the pull-ahead window keeps a simulated engine
+	$(BIN)/python -m tests.bench.window
+
+.PHONY: bench-confidence
+bench-confidence: $(INSTALLED) ## How far the model's confidences can be trusted (real vLLM)
+	$(BIN)/python -m tests.bench.confidence
+
 .PHONY: train-demo-model
 train-demo-model: $(INSTALLED) ## Train the demo's vision-language model again
 	$(BIN)/python -m vlm4rec_spark.demo.training.train

@@ -94,6 +94,19 @@ class EngineConfig(Model):
         return self
 
 
+class CostConfig(Model):
+    """What describing costs, in any one currency; 0 leaves a part out."""
+
+    input_per_million: Annotated[float, Field(ge=0)] = 0.0
+    """Price of a million prompt tokens."""
+    output_per_million: Annotated[float, Field(ge=0)] = 0.0
+    """Price of a million tokens of answers."""
+    gpu_hour: Annotated[float, Field(ge=0)] = 0.0
+    """Price of one server for an hour."""
+    max_cost: Annotated[float, Field(gt=0)] | None = None
+    """No slice is started that would pass this; null is no limit."""
+
+
 class DescribeConfig(Model):
     """How items are described."""
 
@@ -103,8 +116,12 @@ class DescribeConfig(Model):
     """Put the title into the prompt."""
     engine: EngineConfig = EngineConfig()
     """The model."""
-    slices: Positive = 1
-    """Commits per run; a crash costs one slice at most."""
+    slice_rows: Positive = 20_000
+    """Requests per commit; a crash costs the two slices under way at most."""
+    max_requests: Positive | None = None
+    """Most requests of one run, the newest and most popular items first; null is no limit."""
+    cost: CostConfig = CostConfig()
+    """Prices and the limit of a run."""
     tasks: Positive = 2
     """Spark tasks (partitions) that send requests."""
     max_failure_rate: Share = 0.05

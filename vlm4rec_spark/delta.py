@@ -109,6 +109,16 @@ def read(spark: SparkSession, spec: TableSpec, names: TableNames) -> DataFrame:
     return spark.table(names.qualified(spec))
 
 
+def replace(df: DataFrame, spec: TableSpec, names: TableNames) -> DataFrame:
+    """Write the rows in place of all that the table holds, and return what was written."""
+    from pyspark.sql import functions
+
+    create_table(df.sparkSession, spec, names)
+    qualified = names.qualified(spec)
+    _cast(df, spec).writeTo(qualified).overwrite(functions.lit(True))
+    return df.sparkSession.table(qualified)
+
+
 def append_once(
     df: DataFrame, spec: TableSpec, names: TableNames, app_id: str, version: int
 ) -> None:

@@ -43,6 +43,14 @@ class EngineError(Vlm4RecError):
     """A model server or endpoint cannot be started or reached."""
 
 
+class BusyError(Vlm4RecError):
+    """Another run of the same job is at work on the same tables."""
+
+
+class StorageError(Vlm4RecError):
+    """A table cannot be written for lack of room."""
+
+
 class FailureRateError(Vlm4RecError):
     """More rows failed than the configuration allows; what succeeded is committed."""
 

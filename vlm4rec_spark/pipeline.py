@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vlm4rec_spark.delta import TableNames
+from vlm4rec_spark.lease import Lease
 from vlm4rec_spark.runs import RunContext, RunReport, new_run_id, record
+from vlm4rec_spark.spark_errors import in_our_words
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -58,6 +60,7 @@ class Pipeline:
             Counts and figures of all stages as `stage.name`.
 
         Raises:
+            BusyError: another run of this job is at work on the same tables.
             Vlm4RecError: what was seen, what was expected, what to do.
         """
         return self._run("catalog_job", CATALOG_STAGES)
@@ -83,12 +86,28 @@ class Pipeline:
         compare = import_module("vlm4rec_spark.audit.diff_job").compare
         return cast("list[Table]", compare(self.context, first, second))
 
+    def estimate(self, sample: int = 200) -> list[str]:
+        """Ingest, describe a sample, and tell what the rest and the whole will take.
+
+        Raises:
+            BusyError: a catalog job is at work on the same tables.
+            Vlm4RecError: what was seen, what was expected, what to do.
+        """
+        with in_our_words(), Lease(self.context, "catalog_job").held():
+            record(self.context, import_module("vlm4rec_spark.catalog.job").run(self.context))
+            stage = import_module("vlm4rec_spark.descriptions.job").estimate_stage
+            return cast("list[str]", stage(self.context, sample))
+
     def search(self, text: str, k: int = 10) -> DataFrame:
         """Return the k items nearest to a sentence, best first."""
         search = import_module("vlm4rec_spark.topk.search").search
         return cast("DataFrame", search(self.context, text, k))
 
     def _run(self, name: str, stages: Sequence[str]) -> RunReport:
+        with in_our_words(), Lease(self.context, name).held():
+            return self._run_stages(name, stages)
+
+    def _run_stages(self, name: str, stages: Sequence[str]) -> RunReport:
         reports = []
         for stage in stages:
             logger.info("stage %s starts (run %s)", stage, self.context.run_id)

@@ -22,9 +22,11 @@ __all__ = [
     "DESCRIPTIONS",
     "DESCRIPTIONS_LOG",
     "EMBEDDINGS",
+    "ENGINE_METRICS",
     "IMAGES",
     "ITEMS",
     "ITEM_VECTORS",
+    "LEASES",
     "METRICS",
     "METRICS_PER_USER",
     "PROFILES",
@@ -112,7 +114,11 @@ _DESCRIPTION_COLUMNS = (
     Column("model", TEXT, "model@revision"),
     Column("params_hash", TEXT, "Hash of the decoding parameters and the resize rule"),
     Column("status", TEXT, "ok, error or skipped"),
-    Column("stage", TEXT, "Stage of the error: picture, request, answer"),
+    Column(
+        "stage",
+        TEXT,
+        "Stage of the error: fetch, decode, request, generate, truncated, parse, validate",
+    ),
     Column("error_code", TEXT, "Code of the error"),
     Column("error_message", TEXT, "The error in words"),
     Column("description", TEXT, "For a shopper: style, material, occasion"),
@@ -139,7 +145,33 @@ DESCRIPTIONS_LOG = _table(
     _DESCRIPTION_COLUMNS[0],
     Column("attempt", INT, "1 is the first"),
     *_DESCRIPTION_COLUMNS[1:],
+    Column("landing", TEXT, "Commit that landed the row: run, start and slice"),
+    Column("server", TEXT, "Server that answered: host and GPU, or the host of a URL"),
+    Column("fetch_ms", DOUBLE, "Reading the bytes of the pictures"),
+    Column("prepare_ms", DOUBLE, "Decoding, turning and resizing them"),
+    Column(
+        "engine_sample",
+        pa.map_(TEXT, DOUBLE),
+        "State of the server, on few rows; see engine_metrics",
+    ),
     checks=_DESCRIPTION_CHECKS,
+)
+
+ENGINE_METRICS = _table(
+    "engine_metrics",
+    "What the local model servers were doing, some samples a minute",
+    "run_id server sampled_at",
+    Column("run_id", TEXT, "Run"),
+    Column("server", TEXT, "Host and GPU"),
+    Column("sampled_at", MOMENT, "When"),
+    Column("running", DOUBLE, "Requests being answered"),
+    Column("waiting", DOUBLE, "Requests waiting for a place"),
+    Column("kv_cache_used", DOUBLE, "Share of the KV cache in use"),
+    Column("preemptions", DOUBLE, "Requests put back for lack of memory, since the start"),
+    Column("prefix_hits", DOUBLE, "Prompt tokens found in the prefix cache, since the start"),
+    Column("prefix_queries", DOUBLE, "Prompt tokens looked up there, since the start"),
+    Column("prompt_tokens", DOUBLE, "Prompt tokens read, since the start"),
+    Column("generated_tokens", DOUBLE, "Tokens written, since the start"),
 )
 
 DESCRIPTIONS = _table(
@@ -277,11 +309,22 @@ METRICS_PER_USER = _table(
     Column("metrics", pa.map_(TEXT, DOUBLE), "Metric -> value; absent where a list has none"),
 )
 
+LEASES = _table(
+    "leases",
+    "Which run is working on what: a job runs once at a time",
+    "job",
+    Column("job", TEXT, "catalog_job or recommend_job"),
+    Column("holder", TEXT, "Run that works; null when none does"),
+    Column("process", TEXT, "Host, number and start of its process"),
+    Column("renewed_at", MOMENT, "Its last sign of life"),
+)
+
 ALL_TABLES: tuple[TableSpec, ...] = (
     ITEMS,
     IMAGES,
     DESCRIPTIONS_LOG,
     DESCRIPTIONS,
+    ENGINE_METRICS,
     EMBEDDINGS,
     ITEM_VECTORS,
     PROFILES,
@@ -290,4 +333,5 @@ ALL_TABLES: tuple[TableSpec, ...] = (
     RUNS,
     METRICS,
     METRICS_PER_USER,
+    LEASES,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from vlm4rec_spark.delta import TableNames
 
 pytestmark = [pytest.mark.spark, pytest.mark.delta]
+START, DAY = datetime(2026, 1, 1, tzinfo=timezone.utc), timedelta(days=1)
 
 
 class Shop:
@@ -35,8 +37,14 @@ class Shop:
         self.runs = 0
 
     def show(self, **seeds: int | None) -> None:
-        """Set the picture of each item by a seed; None is an item without a picture."""
-        items = [{"item_id": i, "title": f"item {i}", "available": True} for i in seeds]
+        """Set the picture of each item by a seed; None is an item without a picture.
+
+        Each item was first seen a day after the one before.
+        """
+        items: list[dict[str, Any]] = [
+            {"item_id": i, "title": f"item {i}", "available": True, "first_seen": DAY * n + START}
+            for n, i in enumerate(seeds)
+        ]
         images = [self._image(i, seed) for i, seed in seeds.items() if seed is not None]
         delta.create_table(self.spark, ITEMS, self.names)
         known = {
@@ -90,7 +98,7 @@ def shop(spark: SparkSession, names: TableNames, tmp_path: Path) -> Shop:
 
 def test_only_new_and_changed_pictures_are_asked_about(shop: Shop) -> None:
     shop.show(a=1, b=2, c=2, d=None)
-    counts = shop.describe("describe.slices=2")
+    counts = shop.describe("describe.slice_rows=1")
     assert counts["wanted"] == counts["requests"] == counts["described"] == 2
     assert counts["items_without_picture"] == 1
     first = shop.rows()
@@ -153,3 +161,15 @@ def test_what_a_dead_run_landed_is_merged_and_not_asked_again(shop: Shop) -> Non
     again = run(replace(context, run_id="another"))
     assert (again.counts["reused"], again.counts["requests"]) == (2, 0)
     assert {row["status"] for row in shop.rows().values()} == {"ok"}
+
+
+def test_under_a_budget_the_newest_items_come_first(shop: Shop) -> None:
+    shop.show(a=1, b=2, c=3)
+    counts = shop.describe("describe.max_requests=2", "describe.slice_rows=1")
+    assert (counts["wanted"], counts["requests"], counts["left"]) == (3, 2, 1)
+    assert sorted(shop.rows()) == ["b", "c"]
+    costly = ("describe.cost.output_per_million=1000000", "describe.cost.max_cost=1")
+    shop.show(a=1, b=2, c=3, d=4, e=5)
+    counts = shop.describe(*costly, "describe.slice_rows=1")
+    assert (counts["requests"], counts["left"]) == (1, 2)
+    assert sorted(shop.rows()) == ["b", "c", "e"]

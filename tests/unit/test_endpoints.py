@@ -81,14 +81,24 @@ def test_an_endpoint_that_asks_to_wait_is_left_alone_that_long() -> None:
 
 def test_an_endpoint_that_is_down_is_tried_again_with_one_request() -> None:
     clock = Clock()
-    pool = EndpointPool(["a"], 8, clock=clock)
-    finish(pool, fill(pool), DOWN, clock.now)
+    pool = EndpointPool(["a", "b"], 8, clock=clock)
+    down = [endpoint for endpoint in fill(pool) if endpoint.url == "a"]
+    finish(pool, down, DOWN, clock.now)
     assert fill(pool) == []
     clock.now += 60
     probe = fill(pool)
-    assert len(probe) == 1
+    assert [endpoint.url for endpoint in probe] == ["a"]
     finish(pool, probe, ANSWER, clock.now)
     assert len(fill(pool)) == 2
+
+
+def test_the_only_endpoint_is_never_closed_so_that_its_end_shows_soon() -> None:
+    clock = Clock()
+    pool = EndpointPool(["a"], 64, clock=clock)
+    for _ in range(5):
+        clock.now += 1
+        finish(pool, fill(pool), DOWN, clock.now)
+    assert len(fill(pool)) == 8
 
 
 def test_the_least_loaded_endpoint_is_chosen() -> None:

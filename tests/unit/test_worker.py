@@ -47,6 +47,9 @@ class Scripted:
         await asyncio.sleep(0)
         return self.answer(body)
 
+    def sample(self) -> None:
+        """Nothing to look at."""
+
     async def aclose(self) -> None:
         """Nothing to give back."""
 

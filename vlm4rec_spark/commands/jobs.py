@@ -16,6 +16,17 @@ def _recommend(options: argparse.Namespace) -> int:
     return say_report(pipeline_of(options).recommend())
 
 
+def _estimate(options: argparse.Namespace) -> int:
+    if options.sample < 1:
+        raise ConfigError(f"--sample must be 1 or more (found {options.sample}).")
+    say("\n".join(pipeline_of(options).estimate(options.sample)))
+    return 0
+
+
+def _estimate_options(parser: Parser) -> None:
+    parser.add_argument("--sample", type=int, default=200, help="requests to send")
+
+
 def _demo(options: argparse.Namespace) -> int:
     if min(options.items, options.users) < 1:
         raise ConfigError("--items and --users must be 1 or more.")
@@ -49,6 +60,15 @@ COMMANDS = (
         "Reads sources.interactions and what the catalog job wrote; writes profiles,\n"
         "recommendations and similar_items. A run under topk.recall_target changes nothing.\n\n"
         "  vlm4rec recommend --conf my_shop.yml --set topk.k=50",
+    ),
+    Command(
+        "estimate",
+        _estimate,
+        "describe a sample, and tell what the rest will take",
+        "Prints pictures/s, tokens, GPU-hours and money, each with an interval. The answers are\n"
+        "kept. Take several times describe.engine.max_num_seqs, and set the prices:\n\n"
+        "  vlm4rec estimate --conf my_shop.yml --sample 1000 --set describe.cost.gpu_hour=2.5",
+        _estimate_options,
     ),
     Command(
         "demo",

@@ -77,7 +77,12 @@ class ChatClient:
     """Sends chat requests, retries what may pass, and reports the rest as failures."""
 
     def __init__(
-        self, spec: EndpointSpec, *, api_key: str | None = None, socket: str | None = None
+        self,
+        spec: EndpointSpec,
+        *,
+        api_key: str | None = None,
+        socket: str | None = None,
+        server_name: str = "",
     ) -> None:
         """Open connections lazily.
 
@@ -85,10 +90,12 @@ class ChatClient:
             spec: where to and how patiently.
             api_key: the bearer token.
             socket: path of a unix socket that is used instead of the network.
+            server_name: what replies name as their server; the host of the URL where empty.
         """
         import httpx
 
         self._spec = spec
+        self._server_name = server_name
         self._secret = api_key
         connections = spec.connections * len(spec.urls)
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
@@ -122,6 +129,10 @@ class ChatClient:
             longest = min(LONGEST_WAIT_S, self._spec.first_wait_s * 2.0 ** min(tries - 1, 16))
             await asyncio.sleep(max(outcome.wait_s, rng.uniform(longest / 2, longest)))
 
+    def sample(self) -> dict[str, float] | None:
+        """Nothing is known of a server that is not ours."""
+        return None
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self._http.aclose()
@@ -151,7 +162,9 @@ class ChatClient:
             return refusal(TIMEOUT, f"no answer in time ({type(error).__name__})")
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return refusal(CONNECT, f"{type(error).__name__}: {error}")
-        return read_response(response, 1000 * (time.perf_counter() - started))
+        outcome = read_response(response, 1000 * (time.perf_counter() - started))
+        server = self._server_name or response.url.host
+        return replace(outcome, server=server) if isinstance(outcome, Reply) else outcome
 
     def _clean(self, outcome: Reply | Refusal) -> Reply | Refusal:
         """Take the key out of an error: an endpoint may echo it, and it must not reach a table."""

@@ -2,7 +2,7 @@
 
 Each endpoint has a limit of its own that follows it, as TCP follows a line: it grows with every
 answer, is halved when the endpoint says it is busy, and an endpoint that fails three times in a row
-is left alone for a while and then tried with one request.
+is left alone for a while, as long as there is another, and then tried with one request.
 """
 
 from __future__ import annotations
@@ -106,10 +106,11 @@ class EndpointPool:
             self._lower(endpoint, sent_at, now)
             endpoint.closed_until = max(endpoint.closed_until, now + outcome.wait_s)
         elif isinstance(outcome, Refusal) and outcome.kind == BROKEN:
-            self._lower(endpoint, sent_at, now)
+            # Not down to one at a time: where all is lost, that has to show soon.
+            self._lower(endpoint, sent_at, now, least=min(self._most, FIRST_LIMIT))
             endpoint.failures += 1
             doubled = endpoint.failures - FAILURES_TO_CLOSE
-            if doubled >= 0:
+            if doubled >= 0 and self._has_other(endpoint, now):
                 closed_s = min(LONGEST_CLOSED_S, FIRST_CLOSED_S * 2.0 ** min(doubled, 10))
                 endpoint.closed_until = now + closed_s
                 endpoint.limit = 1.0
@@ -119,10 +120,13 @@ class EndpointPool:
             grown = 1.0 if endpoint.limit < endpoint.calm_limit else 1.0 / endpoint.limit
             endpoint.limit = min(self._most, endpoint.limit + grown)
 
-    def _lower(self, endpoint: Endpoint, sent_at: float, now: float) -> None:
+    def _has_other(self, endpoint: Endpoint, now: float) -> bool:
+        return any(e is not endpoint and e.closed_until <= now for e in self.endpoints)
+
+    def _lower(self, endpoint: Endpoint, sent_at: float, now: float, least: float = 1.0) -> None:
         # Many requests of one moment are refused together: they count once.
         if sent_at <= endpoint.lowered_at:
             return
-        endpoint.limit = max(1.0, endpoint.limit / 2)
+        endpoint.limit = max(least, endpoint.limit / 2)
         endpoint.calm_limit = endpoint.limit
         endpoint.lowered_at = now

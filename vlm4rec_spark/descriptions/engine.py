@@ -34,6 +34,7 @@ class Reply:
     tokens_out: int
     latency_ms: float
     tokens: tuple[tuple[bytes, float], ...] = ()
+    server: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class Engine(Protocol):
 
     async def complete(self, body: dict[str, Any], key: str) -> Reply | EngineFailure:
         """Answer one chat request; `key` is its request key (seeds, retry jitter)."""
+        ...
+
+    def sample(self) -> dict[str, float] | None:
+        """Return what the server was doing of late, once each; None: nothing new is known."""
         ...
 
     async def aclose(self) -> None:

@@ -68,6 +68,9 @@ class FakeEngine:
             return EngineFailure(GENERATE, "empty", "the fake engine answered with no text")
         return _reply(body, fault, latency_ms)
 
+    def sample(self) -> None:
+        """There is no server to look at."""
+
     async def aclose(self) -> None:
         """Nothing to give back."""
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.catalog.job import pictures
+from vlm4rec_spark.catalog.sources import read_source
 from vlm4rec_spark.descriptions import plan
-from vlm4rec_spark.descriptions.report import Tally, check_failures, report
+from vlm4rec_spark.descriptions.estimate import estimate, requests_per_s, told
+from vlm4rec_spark.descriptions.report import Tally, Wanted, check_failures, report
+from vlm4rec_spark.descriptions.slices_job import Slices, sample_of, tally_of
 from vlm4rec_spark.descriptions.specs import worker_spec
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, IMAGES, ITEMS
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
 
     from vlm4rec_spark.descriptions.worker import WorkerSpec
     from vlm4rec_spark.runs import RunContext, RunReport
@@ -25,8 +27,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def run(context: RunContext) -> RunReport:
+def run(context: RunContext, most: int | None = None) -> RunReport:
     """Describe every item whose request has no settled answer yet.
+
+    Args:
+        context: session, configuration, tables, run.
+        most: requests to send at most, a sample of the pending ones; None: as configured.
 
     Raises:
         EngineError: the model server or endpoint cannot be used at all.
@@ -37,21 +43,19 @@ def run(context: RunContext) -> RunReport:
     _recover(context)
     images = delta.read(context.spark, IMAGES, context.names)
     _set_request_keys(context, images, spec)
-    wanted, items_without, to_send = _counts(context)
+    wanted = _wanted(context)
     sending = time.monotonic()
-    if to_send:
-        _describe(context, images, spec)
-    tally = _tally(context) if to_send else Tally()
+    tally = Tally()
+    if wanted.to_send:
+        queue, n_slices = _queue(context, images, wanted.to_send, most)
+        source = source_pictures(context, images)
+        slices = Slices(context, spec, queue, source, n_slices)
+        slices.send_all()
+        tally = tally_of(delta.read(context.spark, DESCRIPTIONS_LOG, context.names), slices.landing)
     finished = time.monotonic()
-    result = report(
-        tally,
-        wanted=wanted,
-        to_send=to_send,
-        items_without_picture=items_without,
-        sending_s=finished - sending,
-        seconds=finished - started,
-    )
-    check_failures(tally, context.config.describe)
+    settings = context.config.describe
+    result = report(tally, settings, wanted, finished - sending, finished - started)
+    check_failures(tally, settings)
     return result
 
 
@@ -92,65 +96,65 @@ def _set_request_keys(context: RunContext, images: DataFrame, spec: WorkerSpec) 
     delta.merge_on_key(context.spark, changed, ITEMS, context.names)
 
 
-def _counts(context: RunContext) -> tuple[int, int, int]:
-    """Return the numbers of requests wanted, of items without one, and of requests to send."""
+def _wanted(context: RunContext) -> Wanted:
     items, descriptions, log = _read(context)
     row = items.agg(
         F.countDistinct("request_key").alias("wanted"),
         F.expr("count_if(request_key IS NULL)").alias("without"),
     ).first()
     to_send = plan.pending(items, descriptions, log).count()
-    return (row["wanted"], row["without"], to_send) if row else (0, 0, 0)
+    return Wanted(row["wanted"], to_send, row["without"]) if row else Wanted()
 
 
-def _describe(context: RunContext, images: DataFrame, spec: WorkerSpec) -> None:
-    """Infer, append, merge, slice by slice: a crash before an append loses that slice only."""
+def _queue(
+    context: RunContext, images: DataFrame, to_send: int, sample: int | None
+) -> tuple[DataFrame, int]:
+    """Write down what is to be sent, once for all slices; return it and the number of slices."""
     settings = context.config.describe
-    source = source_pictures(context, images)
-    # Not the run id alone: a run that is repeated under its id may have new work in a slice.
-    # What it landed before is left out by the anti-join already.
-    app_id = f"vlm4rec-describe-{context.run_id}-{uuid.uuid4().hex[:8]}"
-    for number in range(settings.slices):
-        ours = plan.in_slice(number, settings.slices)
-        todo = plan.pending(*_read(context)).where(ours)
-        shown = images.join(todo.select("item_id"), "item_id", "left_semi")
-        asked = plan.primary_pictures(shown, context.config.images.max_images, source)
-        rows = plan.described(todo, asked, spec, settings.tasks)
-        delta.append_once(rows, DESCRIPTIONS_LOG, context.names, app_id, number)
-        _, _, landed = _read(context)
-        mine = landed.where(ours & (F.col("run_id") == context.run_id))
-        delta.merge_on_key(context.spark, plan.newest(mine), DESCRIPTIONS, context.names)
-        logger.info("Slice %d of %d is committed.", number + 1, settings.slices)
+    items, descriptions, log = _read(context)
+    todo = plan.pending(items, descriptions, log)
+    ranks, n_slices = None, -(-to_send // settings.slice_rows)
+    if sample is not None:
+        ranks = (
+            todo.orderBy("request_key").limit(sample).select("request_key", F.lit(0).alias("slice"))
+        )
+        n_slices = 1
+    elif settings.max_requests is not None or settings.cost.max_cost is not None:
+        most = settings.max_requests
+        ranks = plan.ranked(todo, items, _popularity(context), most, settings.slice_rows)
+        n_slices = -(-min(to_send, most or to_send) // settings.slice_rows)
+    shown = plan.primary_pictures(images, context.config.images.max_images)
+    rows = plan.queued(todo, shown, n_slices, ranks)
+    return delta.replace(rows, plan.QUEUE, context.names), n_slices
 
 
-def _serving_seconds() -> Column:
-    """Return the time from the first request to the last answer; no server starts in it."""
-    answered = F.unix_micros("described_at") / 1e6
-    return F.max(answered) - F.min(answered - F.col("latency_ms") / 1000)
+def _popularity(context: RunContext) -> DataFrame | None:
+    """Return item_id, popularity (events) where the interactions are configured."""
+    source = context.config.sources.interactions
+    if not (source.table or source.path or source.options):
+        return None
+    events = read_source(context.spark, source)
+    return events.groupBy("item_id").agg(F.count("*").alias("popularity"))
 
 
-def _tally(context: RunContext) -> Tally:
-    """Count what this run landed in the log."""
-    _, _, log = _read(context)
-    mine = log.where(F.col("run_id") == context.run_id)
-    total = mine.agg(
-        F.expr("count_if(status = 'ok')").alias("described"),
-        F.expr("count_if(status = 'error')").alias("failed"),
-        F.coalesce(F.sum("tokens_in"), F.lit(0)).alias("tokens_in"),
-        F.coalesce(F.sum("tokens_cached"), F.lit(0)).alias("tokens_cached"),
-        F.coalesce(F.sum("tokens_out"), F.lit(0)).alias("tokens_out"),
-        F.coalesce(F.sum(F.size("picture_hashes")), F.lit(0)).alias("pictures"),
-        F.coalesce(F.percentile_approx("latency_ms", 0.5), F.lit(0.0)).alias("latency_ms"),
-        F.coalesce(_serving_seconds(), F.lit(0.0)).alias("serving_s"),
-        F.expr("count_if(stage IN ('fetch', 'decode'))").alias("not_sent"),
-    ).first()
-    causes = (
-        mine.where("status = 'error'")
-        .groupBy("stage", "error_code")
-        .agg(F.count("*").alias("rows"), F.min("error_message").alias("example"))
-        .orderBy(F.desc("rows"), "stage", "error_code")
-        .limit(5)
-        .collect()
-    )
-    counted = total.asDict() if total else {}
-    return Tally(**counted, causes=tuple(tuple(cause) for cause in causes))
+def estimate_stage(context: RunContext, sample: int) -> list[str]:
+    """Describe a sample of what is pending, and return in words what the rest and all will take.
+
+    The sample's answers are kept: the next run does not send them again.
+
+    Raises:
+        EngineError: the model server or endpoint cannot be used at all.
+        FailureRateError: more of the sample failed than allowed.
+    """
+    counts = run(context, sample).counts
+    log = delta.read(context.spark, DESCRIPTIONS_LOG, context.names)
+    took = sample_of(log.where(log["run_id"] == context.run_id))
+    if took is None:
+        return [f"Nothing to estimate: {counts['wanted']:,} requests wanted, none to send."]
+    prices, rate = context.config.describe.cost, requests_per_s(took)
+    told_rate = f"{rate.value:.2f} requests/s ({rate.low:.2f} to {rate.high:.2f})"
+    return [
+        f"Sample: {len(took):,} requests, {told_rate}, {took.servers} server(s); 95 % intervals.",
+        *told("Still pending", estimate(took, counts["left"], prices)),
+        *told("The whole catalogue", estimate(took, counts["wanted"], prices)),
+    ]

@@ -8,10 +8,12 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import platform
 import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any
 
 from vlm4rec_spark.descriptions.client import CONNECT, TIMEOUT, ChatClient, EndpointSpec
 from vlm4rec_spark.descriptions.engine import GENERATE, POISON, EngineFailure, Reply
+from vlm4rec_spark.descriptions.metrics import sample_of
 from vlm4rec_spark.descriptions.plugin import SWITCH
 from vlm4rec_spark.descriptions.server import LocalServer, has_gpu_driver
 from vlm4rec_spark.descriptions.suspects import Suspects
@@ -26,6 +29,7 @@ from vlm4rec_spark.descriptions.suspects import Suspects
 DEMO_MODEL = "demo"
 DEATHS_OF_POISON = 2
 LOST_ATTEMPTS = 4
+SAMPLE_S = 10.0
 LOST = (CONNECT, TIMEOUT, "http_500", "http_502", "http_503", "http_504")
 
 CPU_ENVIRONMENT = {
@@ -164,9 +168,12 @@ class LocalClient(ChatClient):
             connections=4 * spec.max_num_seqs,
             is_adaptive=False,
         )
-        super().__init__(endpoint, socket=str(self._server.socket))
+        name = "/".join([platform.node(), *spec.devices])
+        super().__init__(endpoint, socket=str(self._server.socket), server_name=name)
         self._closed = threading.Event()
-        threading.Thread(target=self._renew, args=(spec.lease_s / 4,), daemon=True).start()
+        self._samples: deque[dict[str, float]] = deque(maxlen=1)
+        every_s = min(spec.lease_s / 4, SAMPLE_S)
+        threading.Thread(target=self._renew, args=(every_s,), daemon=True).start()
 
     async def complete(self, body: dict[str, Any], key: str) -> Reply | EngineFailure:
         """Send one chat request; a request that two servers died of is not sent again.
@@ -203,6 +210,15 @@ class LocalClient(ChatClient):
     def _renew(self, every_s: float) -> None:
         while not self._closed.wait(every_s):
             self._server.touch()
+            if sample := sample_of(self._server.metrics_page()):
+                self._samples.append(sample)
+
+    def sample(self) -> dict[str, float] | None:
+        """Return the newest sample of the server's metrics, once."""
+        try:
+            return self._samples.pop()
+        except IndexError:
+            return None
 
     async def aclose(self) -> None:
         """Stop renewing the lease, then close all connections."""

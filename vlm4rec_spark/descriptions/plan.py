@@ -5,27 +5,50 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 from pyspark import TaskContext
+from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark.descriptions.engine import SETTLED_CODES, SETTLED_STAGES
 from vlm4rec_spark.descriptions.local import LocalSpec
 from vlm4rec_spark.descriptions.worker import describing, keyed
-from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG
+from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, ENGINE_METRICS, Column, TableSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column as Expression
+    from pyspark.sql import DataFrame
 
     from vlm4rec_spark.descriptions.requests import RequestRules
     from vlm4rec_spark.descriptions.worker import Batches, WorkerSpec
+
+PICTURES = pa.list_(
+    pa.struct([("position", pa.int32()), ("sha256", pa.string()), ("uri", pa.string())])
+)
+QUEUE = TableSpec(
+    "descriptions_queue",
+    (
+        Column("slice", pa.int32(), "Commit the request belongs to"),
+        Column("request_key", pa.string(), "Request"),
+        Column("item_id", pa.string(), "First item that wants it"),
+        Column("category", pa.string(), "Category"),
+        Column("title", pa.string(), "Title"),
+        Column("attempt", pa.int32(), "1 is the first"),
+        Column("pictures", PICTURES, "Pictures in order"),
+    ),
+    ("request_key",),
+    ("slice",),
+    (),
+    "Working table of the describe stage: what the last run had to send",
+)
 
 
 def primary_pictures(
     images: DataFrame, max_images: int, source: DataFrame | None = None
 ) -> DataFrame:
-    """Return item_id, pictures (array of sha256, uri, content), the usable ones in order.
+    """Return item_id, pictures (array of position, sha256, uri, content), the usable ones in order.
 
     Args:
         images: the `images` table.
@@ -40,9 +63,7 @@ def primary_pictures(
     else:
         usable = usable.drop("uri").join(source, ["item_id", "position"], "left")
     ordered = F.sort_array(F.collect_list(F.struct("position", "sha256", "uri", "content")))
-    first = F.slice(ordered, 1, max_images)
-    pictures = F.transform(first, lambda p: p.dropFields("position"))
-    return usable.groupBy("item_id").agg(pictures.alias("pictures"))
+    return usable.groupBy("item_id").agg(F.slice(ordered, 1, max_images).alias("pictures"))
 
 
 def with_request_keys(items: DataFrame, pictures: DataFrame, rules: RequestRules) -> DataFrame:
@@ -63,7 +84,7 @@ def with_request_keys(items: DataFrame, pictures: DataFrame, rules: RequestRules
     )
 
 
-def is_settled() -> Column:
+def is_settled() -> Expression:
     """Tell of a description whether asking again can change it: done, or wrong for good."""
     stages = ", ".join(f"'{stage}'" for stage in SETTLED_STAGES)
     codes = ", ".join(f"'{code}'" for code in SETTLED_CODES)
@@ -94,16 +115,84 @@ def pending(items: DataFrame, descriptions: DataFrame, log: DataFrame) -> DataFr
     )
 
 
-def in_slice(number: int, slices: int) -> Column:
-    """Tell whether a row belongs to slice `number` of `slices`, by the hash of its key."""
-    return F.expr(f"pmod(xxhash64(request_key), {slices}) = {number}")
+def queued(
+    todo: DataFrame, pictures: DataFrame, slices: int, ranks: DataFrame | None = None
+) -> DataFrame:
+    """Return rows of `QUEUE`: the requests of a run with all they need, cut into slices.
+
+    Args:
+        todo: result of `pending`.
+        pictures: result of `primary_pictures`.
+        slices: number of slices; the hash spreads each over the whole catalogue.
+        ranks: request_key, slice of what a budget allows; None: everything, by hash.
+    """
+    if ranks is None:
+        by_hash = F.expr(f"CAST(pmod(xxhash64(request_key), {slices}) AS INT)")
+        rows = todo.withColumn("slice", by_hash)
+    else:
+        rows = todo.join(ranks, "request_key")
+    shown = F.transform("pictures", lambda p: p.dropFields("content"))
+    asked = pictures.withColumn("pictures", shown)
+    return rows.join(asked, "item_id").select(*QUEUE.column_names)
 
 
-def described(todo: DataFrame, pictures: DataFrame, spec: WorkerSpec, tasks: int) -> DataFrame:
-    """Return rows of `descriptions_log` for pending requests; reading it sends the requests."""
+def ranked(
+    todo: DataFrame, items: DataFrame, popularity: DataFrame | None, most: int | None, rows: int
+) -> DataFrame:
+    """Return request_key, slice of the requests a budget allows: the newest day first.
+
+    Items of one day go by popularity, then by key; what a budget leaves undone is old and rare.
+
+    Args:
+        todo: result of `pending`.
+        items: the table `items`.
+        popularity: item_id, popularity; None where it is not known.
+        most: requests at most; None: all.
+        rows: requests of one slice.
+    """
+    dated = todo.select("request_key", "item_id").join(
+        items.select("item_id", F.to_date("first_seen").alias("day")), "item_id"
+    )
+    if popularity is not None:
+        dated = dated.join(popularity, "item_id", "left")
+    else:
+        dated = dated.withColumn("popularity", F.lit(0))
+    # One task sorts them; it holds three small columns of the pending requests only.
+    order = Window.orderBy(F.desc("day"), F.desc_nulls_last("popularity"), "request_key")
+    placed = dated.withColumn("place", F.row_number().over(order))
+    if most is not None:
+        placed = placed.where(F.col("place") <= most)
+    slice_of = F.floor((F.col("place") - 1) / rows).cast("int")
+    return placed.select("request_key", slice_of.alias("slice"))
+
+
+def with_contents(queue: DataFrame, source: DataFrame | None, max_images: int) -> DataFrame:
+    """Return queued requests with `pictures` as the worker reads them.
+
+    Args:
+        queue: rows of `QUEUE`.
+        source: item_id, position, uri, content (binary, or null: to be read from the uri), for
+            reading the bytes again; `images.uri` is for people and lacks what may be secret.
+            None where the uri is enough.
+        max_images: as for `primary_pictures`.
+    """
+    if source is None:
+        bare = F.transform(
+            "pictures",
+            lambda p: p.withField("content", F.lit(None).cast("binary")).dropFields("position"),
+        )
+        return queue.withColumn("pictures", bare)
+    one = queue.select("item_id", F.explode("pictures").alias("p"))
+    known = one.select("item_id", "p.position", "p.sha256").withColumn("status", F.lit("ok"))
+    images = known.withColumn("uri", F.lit(None).cast("string"))
+    full = primary_pictures(images, max_images, source)
+    return queue.drop("pictures").join(full, "item_id")
+
+
+def described(requests: DataFrame, spec: WorkerSpec, tasks: int) -> DataFrame:
+    """Return rows of `descriptions_log` for queued requests; reading it sends the requests."""
     return (
-        todo.join(pictures, "item_id")
-        .select("request_key", "category", "title", "attempt", "pictures")
+        requests.select("request_key", "category", "title", "attempt", "pictures")
         # A fixed number, which adaptive execution leaves alone: each task feeds the engine.
         .repartition(tasks, "request_key")
         .mapInArrow(_on_this_task(spec), DESCRIPTIONS_LOG.spark_ddl())
@@ -111,20 +200,23 @@ def described(todo: DataFrame, pictures: DataFrame, spec: WorkerSpec, tasks: int
 
 
 def _on_this_task(spec: WorkerSpec) -> Callable[[Batches], Batches]:
-    """Bind a local engine to the GPUs Spark gives the task, where it gives any."""
-
     def run(batches: Batches) -> Batches:
-        context = TaskContext.get()
-        gpu = context.resources().get("gpu") if context else None
-        engine = spec.engine
-        if gpu and isinstance(engine, LocalSpec):
-            engine = replace(engine, devices=tuple(gpu.addresses))
-        return describing(replace(spec, engine=engine))(batches)
+        return describing(task_spec(spec))(batches)
 
     return run
 
 
-def sure_words(attributes: str, min_confidence: float) -> Column:
+def task_spec(spec: WorkerSpec) -> WorkerSpec:
+    """Bind a local engine to the GPUs Spark gives the running task, where it gives any."""
+    context = TaskContext.get()
+    gpu = context.resources().get("gpu") if context else None
+    engine = spec.engine
+    if gpu and isinstance(engine, LocalSpec):
+        engine = replace(engine, devices=tuple(gpu.addresses))
+    return replace(spec, engine=engine)
+
+
+def sure_words(attributes: str, min_confidence: float) -> Expression:
     """Return attribute -> value of what is visible and what the model was sure enough of.
 
     An attribute without a confidence, from an endpoint that tells none, counts as sure.
@@ -160,3 +252,16 @@ def unmerged(log: DataFrame, descriptions: DataFrame) -> DataFrame:
         .where("merged_at IS NULL OR (status = 'ok' AND merged_at < described_at)")
         .drop("merged_at")
     )
+
+
+def engine_metrics(landed: DataFrame) -> DataFrame:
+    """Return rows of `engine_metrics` from the samples that came with landed answers."""
+    samples = landed.where("engine_sample IS NOT NULL").select(
+        "run_id",
+        F.coalesce("server", F.lit("")).alias("server"),
+        F.timestamp_micros((F.col("engine_sample")["sampled_at"] * 1e6).cast("bigint")).alias(
+            "sampled_at"
+        ),
+        *(F.col("engine_sample")[name].alias(name) for name in ENGINE_METRICS.column_names[3:]),
+    )
+    return samples.dropDuplicates(list(ENGINE_METRICS.key))

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from vlm4rec_spark.errors import FailureRateError
 from vlm4rec_spark.runs import RunReport
 
 if TYPE_CHECKING:
-    from vlm4rec_spark.config_models import DescribeConfig
+    from vlm4rec_spark.config_models import CostConfig, DescribeConfig
+
+MOST_CAUSES = 5
+FULL = 0.8
+"""From this share of its places on a server counts as full."""
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Sums over the rows one run landed; `causes` are (stage, code, rows, example message)."""
+    """Sums over the rows one run landed.
+
+    `waited_s`, `fetch_s` and `prepare_s` are summed over requests, `serving_s` is by the clock;
+    `causes` are (stage, code, rows, example message), the most frequent first.
+    """
 
     described: int = 0
     failed: int = 0
@@ -24,31 +33,70 @@ class Tally:
     tokens_cached: int = 0
     tokens_out: int = 0
     latency_ms: float = 0.0
+    waited_s: float = 0.0
+    fetch_s: float = 0.0
+    prepare_s: float = 0.0
     serving_s: float = 0.0
+    servers: int = 0
+    slices: int = 0
     causes: tuple[tuple[str, str, int, str], ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Requests that ended, well or not."""
+        return self.described + self.failed
+
+    def cost(self, prices: CostConfig) -> float:
+        """Return what the tokens and the servers' time cost at these prices."""
+        tokens = self.tokens_in * prices.input_per_million + (
+            self.tokens_out * prices.output_per_million
+        )
+        hours = self.serving_s * max(self.servers, 1) / 3600
+        return tokens / 1e6 + hours * prices.gpu_hour
+
+    def __add__(self, other: Tally) -> Tally:
+        """Add another slice; the middle of latencies is the mean of both, by rows."""
+        rows = self.rows + other.rows
+        sums = {
+            field.name: getattr(self, field.name) + getattr(other, field.name)
+            for field in fields(self)
+            if field.name not in ("causes", "latency_ms", "servers")
+        }
+        middle = (self.latency_ms * self.rows + other.latency_ms * other.rows) / max(rows, 1)
+        counted: Counter[tuple[str, str]] = Counter()
+        examples: dict[tuple[str, str], str] = {}
+        for stage, code, n, example in (*self.causes, *other.causes):
+            counted[stage, code] += n
+            examples.setdefault((stage, code), example)
+        causes = tuple((s, c, n, examples[s, c]) for (s, c), n in counted.most_common(MOST_CAUSES))
+        servers = max(self.servers, other.servers)
+        return Tally(**sums, latency_ms=middle, servers=servers, causes=causes)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Requests the catalogue needs, those of them to send, and items that cannot have one."""
+
+    requests: int = 0
+    to_send: int = 0
+    items_without_picture: int = 0
 
 
 def report(
-    tally: Tally,
-    *,
-    wanted: int,
-    to_send: int,
-    items_without_picture: int,
-    sending_s: float,
-    seconds: float,
+    tally: Tally, settings: DescribeConfig, wanted: Wanted, sending_s: float, seconds: float
 ) -> RunReport:
     """Build the report; rates are from the first request to the last answer.
 
     `sending_s` besides that holds the start of the server, reading pictures and the commit.
     """
-    rows = tally.described + tally.failed
     counts = {
-        "wanted": wanted,
-        "reused": wanted - to_send,
-        "requests": rows - tally.not_sent,
+        "wanted": wanted.requests,
+        "reused": wanted.requests - wanted.to_send,
+        "requests": tally.rows - tally.not_sent,
         "described": tally.described,
         "failed": tally.failed,
-        "items_without_picture": items_without_picture,
+        "left": wanted.to_send - tally.rows,
+        "items_without_picture": wanted.items_without_picture,
         "tokens_in": tally.tokens_in,
         "tokens_cached": tally.tokens_cached,
         "tokens_out": tally.tokens_out,
@@ -58,18 +106,57 @@ def report(
         "pictures_per_s": tally.pictures * per_second,
         "tokens_out_per_s": tally.tokens_out * per_second,
         "median_latency_ms": float(tally.latency_ms),
+        "in_flight": tally.waited_s * per_second,
+        "fetch_s": tally.fetch_s,
+        "prepare_s": tally.prepare_s,
         "serving_s": tally.serving_s,
-        "sending_s": sending_s if rows else 0.0,
+        "sending_s": sending_s if tally.rows else 0.0,
+        "cost": tally.cost(settings.cost),
     }
-    return RunReport("describe", counts, figures, seconds, _bottleneck(rows, sending_s, seconds))
+    where = bottleneck(tally, settings.engine.max_num_seqs, sending_s, seconds)
+    return RunReport("describe", counts, figures, seconds, where)
 
 
-def _bottleneck(rows: int, sending_s: float, seconds: float) -> str:
-    if not rows:
+def bottleneck(tally: Tally, max_num_seqs: int, sending_s: float, seconds: float) -> str:
+    """Say in words what held the stage up.
+
+    By Little's law the requests in flight are the sum of their latencies over the time; where
+    they fill the servers, the servers are what everything waits for.
+    """
+    if not tally.rows:
         return "nothing to describe"
-    if sending_s > seconds / 2:
-        return f"the model: {sending_s / seconds:.0%} of the time went into {rows} requests"
-    return "finding out what to describe and writing it"
+    outside = sending_s - tally.serving_s
+    if sending_s < seconds / 2:
+        return "finding out what to describe"
+    if outside > sending_s / 2:
+        return f"commit and start: {outside / sending_s:.0%} of sending was outside of serving"
+    places = max_num_seqs * max(tally.servers, 1)
+    used = tally.waited_s / max(tally.serving_s, 1e-9) / places
+    if used >= FULL:
+        return f"the model server: {min(used, 1.0):.0%} of its {places} places were taken"
+    reading = "fetch" if tally.fetch_s > tally.prepare_s else "decode"
+    return (
+        f"{reading}: only {used:.0%} of the {places} places of the model server were taken "
+        f"(fetching took {tally.fetch_s:.0f} s, decoding {tally.prepare_s:.0f} s, over all tasks)"
+    )
+
+
+def progress_line(tally: Tally, prices: CostConfig, share: float, seconds: float) -> str:
+    """Return how far a run is, in one line; `share` of it was done in `seconds`."""
+    left_s = seconds * (1 - share) / share if share else 0.0
+    per_s = tally.rows / max(seconds, 1e-9)
+    return (
+        f"{share:.0%} described ({tally.rows:,} requests, {per_s:.1f}/s), "
+        f"{tally.failed:,} failed, cost {tally.cost(prices):.2f}, {left_s / 60:.0f} min to go"
+    )
+
+
+def progress_report(tally: Tally, prices: CostConfig, share: float, seconds: float) -> RunReport:
+    """Return the row of `runs` of a stage that is under way."""
+    counts = {"described": tally.described, "failed": tally.failed}
+    per_s = tally.rows / max(seconds, 1e-9)
+    figures = {"share_done": share, "requests_per_s": per_s, "cost": tally.cost(prices)}
+    return RunReport("describe", counts, figures, seconds, "under way")
 
 
 def check_failures(tally: Tally, settings: DescribeConfig) -> None:
@@ -78,7 +165,7 @@ def check_failures(tally: Tally, settings: DescribeConfig) -> None:
     Raises:
         FailureRateError: names the most frequent causes, with an example each.
     """
-    rows = tally.described + tally.failed
+    rows = tally.rows
     if (
         rows < settings.min_rows_for_failure_rate
         or tally.failed <= settings.max_failure_rate * rows

@@ -100,6 +100,17 @@ class LocalServer:
         except (httpx.HTTPError, OSError):
             return False
 
+    def metrics_page(self) -> str:
+        """Return the server's Prometheus page; empty where it does not answer."""
+        import httpx
+
+        transport = httpx.HTTPTransport(uds=str(self.socket))
+        try:
+            with httpx.Client(transport=transport, timeout=HEALTH_S) as http:
+                return http.get("http://local/metrics").text
+        except (httpx.HTTPError, OSError):
+            return ""
+
     def birth(self) -> str:
         """Return what names the running, or last, server: another word after each start."""
         try:

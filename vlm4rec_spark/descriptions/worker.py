@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -52,7 +53,8 @@ class WorkerSpec:
     """All a task needs.
 
     `window` requests, and `window_bytes` of pictures, are in flight in one task; the two limits of
-    failures are the run's; `wants_confidence` asks the engine for log-probabilities.
+    failures are the run's; `wants_confidence` asks the engine for log-probabilities; `landing`
+    names the commit that will hold the rows.
     """
 
     rules: RequestRules
@@ -65,6 +67,7 @@ class WorkerSpec:
     wants_confidence: bool = True
     max_failure_rate: float = 0.05
     min_rows_for_failure_rate: int = 100
+    landing: str = ""
 
 
 def keyed(rules: RequestRules) -> Callable[[Batches], Batches]:
@@ -165,6 +168,14 @@ class Breaker:
         return self._rows >= self._min_rows and self._errors > self._most * self._rows
 
 
+@dataclass
+class Spent:
+    """Seconds that making one request ready took."""
+
+    fetch_s: float = 0.0
+    prepare_s: float = 0.0
+
+
 class Describer:
     """Turns one pending row into one row of the log."""
 
@@ -184,7 +195,9 @@ class Describer:
         )
         contents = [p.get("content") for p in row["pictures"]]
         base = self._base(request)
-        jpegs = await asyncio.to_thread(self._pictures, request, contents)
+        spent = Spent()
+        jpegs = await asyncio.to_thread(self._pictures, request, contents, spent)
+        base |= {"fetch_ms": 1000 * spent.fetch_s, "prepare_ms": 1000 * spent.prepare_s}
         if isinstance(jpegs, EngineFailure):
             return base | _error(jpegs)
         body = chat_body(
@@ -193,6 +206,8 @@ class Describer:
         if self._spec.wants_confidence:
             body["logprobs"] = True
         outcome = await self._complete(body, request.request_key)
+        base["described_at"] = datetime.now(timezone.utc)
+        base["engine_sample"] = list((self._engine.sample() or {}).items()) or None
         if isinstance(outcome, EngineFailure):
             return base | _error(outcome)
         return base | _figures(outcome) | self._checked(request, outcome)
@@ -227,29 +242,36 @@ class Describer:
             "params_hash": params_hash(rules),
             "engine": self._spec.engine_name,
             "run_id": self._spec.run_id,
+            "landing": self._spec.landing,
             "described_at": datetime.now(timezone.utc),
         }
 
     def _pictures(
-        self, request: Request, contents: list[bytes | None]
+        self, request: Request, contents: list[bytes | None], spent: Spent
     ) -> list[bytes] | EngineFailure:
         """Return the pictures as they are sent, or why one of them cannot be."""
         jpegs = []
         for picture, content in zip(request.pictures, contents, strict=True):
+            started = time.perf_counter()
             try:
                 raw = read_picture(self._spec.fetch, picture.uri if content is None else content)
             except PictureError as error:
                 return EngineFailure(FETCH, error.code, str(error))
+            finally:
+                spent.fetch_s += time.perf_counter() - started
             if hashlib.sha256(raw).hexdigest() != picture.sha256:
                 return EngineFailure(
                     FETCH,
                     "changed",
                     "The picture is another one than the catalogue job saw; run that job again.",
                 )
+            started = time.perf_counter()
             try:
                 jpegs.append(prepare(raw, self._spec.rules.max_side, self._spec.fetch.limits))
             except PictureError as error:
                 return EngineFailure(DECODE, error.code, str(error))
+            finally:
+                spent.prepare_s += time.perf_counter() - started
         return jpegs
 
     def _checked(self, request: Request, reply: Reply) -> dict[str, Any]:
@@ -288,4 +310,5 @@ def _figures(reply: Reply) -> dict[str, Any]:
         "tokens_cached": reply.tokens_cached,
         "tokens_out": reply.tokens_out,
         "latency_ms": reply.latency_ms,
+        "server": reply.server,
     }

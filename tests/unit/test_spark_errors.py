@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+from vlm4rec_spark.errors import BusyError, EngineError, StorageError, Vlm4RecError
+from vlm4rec_spark.spark_errors import in_our_words, translated
+
+CLASSIC = """An error occurred while calling o312.saveAsTable.
+: org.apache.spark.SparkException: Job aborted due to stage failure: Lost task 0.3 in stage 9.0:
+org.apache.spark.api.python.PythonException: Traceback (most recent call last):
+  File "vlm4rec_spark/descriptions/server.py", line 99, in ensure
+    raise EngineError(self._report("ended while it started"))
+vlm4rec_spark.errors.EngineError: The local vLLM server for 'm' ended while it started:
+out of memory
+
+\tat org.apache.spark.api.python.BasePythonRunner.handlePythonException(PythonRunner.scala:572)
+"""
+
+
+def test_an_error_of_a_worker_comes_back_as_it_was_raised() -> None:
+    found = translated(RuntimeError(CLASSIC))
+    assert isinstance(found, EngineError)
+    assert str(found).startswith("The local vLLM server")
+    assert str(found).endswith("out of memory")
+
+
+def test_an_error_with_other_arguments_keeps_its_words() -> None:
+    text = "x\nvlm4rec_spark.errors.MissingExtraError: The package 'vllm' is not installed"
+    found = translated(RuntimeError(text))
+    assert type(found) is Vlm4RecError
+    assert "vllm" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("java.io.IOException: No space left on device", StorageError),
+        ("[DELTA_CONCURRENT_APPEND] ConcurrentAppendException: Files were added", BusyError),
+    ],
+)
+def test_trouble_while_committing_says_that_nothing_is_lost(
+    text: str, kind: type[Vlm4RecError]
+) -> None:
+    with pytest.raises(kind, match="goes on from there") as caught, in_our_words():
+        raise RuntimeError(text)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_what_is_not_known_is_left_as_it_is() -> None:
+    with pytest.raises(ZeroDivisionError), in_our_words():
+        raise ZeroDivisionError("x")
+    with pytest.raises(EngineError), in_our_words():
+        raise EngineError("x")

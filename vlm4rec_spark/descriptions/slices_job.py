@@ -1,0 +1,199 @@
+"""Sends the queue slice by slice: infer, append, merge. A crash costs the slices under way."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
+
+from vlm4rec_spark import delta
+from vlm4rec_spark.descriptions import plan
+from vlm4rec_spark.descriptions.estimate import Sample
+from vlm4rec_spark.descriptions.report import (
+    MOST_CAUSES,
+    Tally,
+    check_failures,
+    progress_line,
+    progress_report,
+)
+from vlm4rec_spark.runs import record
+from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, ENGINE_METRICS
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from vlm4rec_spark.descriptions.worker import WorkerSpec
+    from vlm4rec_spark.runs import RunContext
+
+logger = logging.getLogger(__name__)
+
+AT_A_TIME = 2
+"""Slices under way: the next one keeps the engine busy while the last requests of one end and
+while it is committed."""
+
+SUMS = {
+    "described": "count_if(status = 'ok')",
+    "failed": "count_if(status = 'error')",
+    "not_sent": "count_if(stage IN ('fetch', 'decode'))",
+    "tokens_in": "sum(tokens_in)",
+    "tokens_cached": "sum(tokens_cached)",
+    "tokens_out": "sum(tokens_out)",
+    "pictures": "sum(size(picture_hashes))",
+    "latency_ms": "percentile_approx(latency_ms, 0.5)",
+    "waited_s": "sum(latency_ms) / 1000",
+    "fetch_s": "sum(fetch_ms) / 1000",
+    "prepare_s": "sum(prepare_ms) / 1000",
+    # From the first request to the last answer; no server starts in it.
+    "serving_s": "max(unix_micros(described_at) / 1e6)"
+    " - min(unix_micros(described_at) / 1e6 - latency_ms / 1000)",
+    "servers": "count(DISTINCT server)",
+    "slices": "count(DISTINCT landing)",
+}
+
+
+class Slices:
+    """One run's way through the queue."""
+
+    def __init__(
+        self,
+        context: RunContext,
+        spec: WorkerSpec,
+        queue: DataFrame,
+        source: DataFrame | None,
+        n_slices: int,
+    ) -> None:
+        """Keep what all slices share.
+
+        Args:
+            context: session, configuration, tables, run.
+            spec: what the workers need.
+            queue: rows of `plan.QUEUE`.
+            source: pictures of the source where the queue cannot lead to the bytes.
+            n_slices: slices are numbered from 0.
+        """
+        self._context, self._spec = context, spec
+        self._queue, self._source, self._n_slices = queue, source, n_slices
+        # Not the run id alone: a run that is repeated under its id may have new work in a slice.
+        self.landing = f"vlm4rec-describe-{context.run_id}-{uuid.uuid4().hex[:8]}"
+        self._merging = threading.Lock()
+        self._started = self._told_at = time.monotonic()
+        self._tally, self._ended = Tally(), 0
+
+    def send_all(self) -> None:
+        """Send slice after slice until the end, the cost limit, or too many failures.
+
+        Raises:
+            FailureRateError: too much failed; what succeeded is committed.
+        """
+        waiting = iter(range(self._n_slices))
+        running: set[Future[Tally]] = set()
+        # A rate is divided among the tasks of one slice, a price known only after the first.
+        cost = self._context.config.describe.cost
+        engine = self._context.config.describe.engine
+        has_limit = cost.max_cost or engine.requests_per_minute or engine.tokens_per_minute
+        at_a_time = 1 if has_limit else AT_A_TIME
+        with ThreadPoolExecutor(at_a_time, "vlm4rec-slice") as threads:
+            while True:
+                while len(running) < at_a_time and (number := next(waiting, None)) is not None:
+                    if not self._can_pay(number):
+                        waiting = iter(())
+                        break
+                    running.add(threads.submit(self._send, number))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._tally += future.result()
+                self._ended += len(done)
+                self._tell()
+                check_failures(self._tally, self._context.config.describe)
+
+    def _send(self, number: int) -> Tally:
+        """Infer, append and merge one slice; return what it did."""
+        context, settings = self._context, self._context.config.describe
+        landing = f"{self.landing}-{number}"
+        ours = self._queue.where(f"slice = {number}")
+        max_images = context.config.images.max_images
+        requests = plan.with_contents(ours, self._source, max_images)
+        spec = replace(self._spec, landing=landing)
+        rows = plan.described(requests, spec, settings.tasks)
+        # One name for each slice: within a name, a later number would make Delta skip an earlier.
+        delta.append_once(rows, DESCRIPTIONS_LOG, context.names, landing, 0)
+        log = delta.read(context.spark, DESCRIPTIONS_LOG, context.names)
+        landed = log.where(log["landing"] == landing)
+        with self._merging:
+            delta.merge_on_key(context.spark, plan.newest(landed), DESCRIPTIONS, context.names)
+        if settings.engine.kind == "local":
+            samples = plan.engine_metrics(landed)
+            delta.append_once(samples, ENGINE_METRICS, context.names, landing, 0)
+        return tally_of(log, landing)
+
+    def _can_pay(self, number: int) -> bool:
+        """Tell whether the next slice, at the price of those before, stays under the limit."""
+        most = self._context.config.describe.cost.max_cost
+        if most is None or number == 0:
+            return True
+        spent = self._tally.cost(self._context.config.describe.cost)
+        if spent * (number + 1) / number <= most:
+            return True
+        logger.warning(
+            "Stopped after %d of %d slices: %.2f of describe.cost.max_cost = %.2f are spent, and "
+            "the next slice would pass it. The rest stays pending for the next run.",
+            *(number, self._n_slices, spent, most),
+        )
+        return False
+
+    def _tell(self) -> None:
+        """Write how far the run is, to the log and now and then into `runs`."""
+        settings, now = self._context.config, time.monotonic()
+        seconds, share = now - self._started, self._ended / self._n_slices
+        # Slices overlap: their times do not add up.
+        self._tally = replace(self._tally, serving_s=seconds)
+        prices = settings.describe.cost
+        logger.info("%s", progress_line(self._tally, prices, share, seconds))
+        if share < 1 and now - self._told_at > settings.run.progress_s:
+            self._told_at = now
+            record(self._context, progress_report(self._tally, prices, share, seconds))
+
+
+def tally_of(log: DataFrame, landing: str) -> Tally:
+    """Count what was landed under a name, or under all names that begin with it."""
+    mine = log.where(log["landing"].startswith(landing))
+    row = mine.selectExpr(*(f"coalesce({sql}, 0) AS {name}" for name, sql in SUMS.items())).first()
+    counted = row.asDict() if row else {}
+    if not counted.get("failed"):
+        return Tally(**counted)
+    causes = (
+        mine.where("status = 'error'")
+        .groupBy("stage", "error_code")
+        .agg(F.count("*").alias("rows"), F.min("error_message").alias("example"))
+        .orderBy(F.desc("rows"), "stage", "error_code")
+        .limit(MOST_CAUSES)
+        .collect()
+    )
+    return Tally(**counted, causes=tuple(tuple(cause) for cause in causes))
+
+
+def sample_of(log: DataFrame) -> Sample | None:
+    """Return what the answered requests of a small log took; None where there are none."""
+    moment = "unix_micros(described_at) / 1e6"
+    rows = (
+        log.where("latency_ms IS NOT NULL")
+        .selectExpr("tokens_in", "tokens_out", "latency_ms / 1000", f"{moment} AS at", "server")
+        .collect()
+    )
+    if not rows:
+        return None
+    tokens_in, tokens_out, latency_s, at = (
+        np.array([row[n] for row in rows], np.float64) for n in range(4)
+    )
+    seconds = float(at.max() - (at - latency_s).min())
+    servers = len({row["server"] for row in rows})
+    return Sample(tokens_in, tokens_out, latency_s, max(seconds, 1e-9), servers)

@@ -1,0 +1,139 @@
+"""One run of a job at a time: a row of `leases` that its holder keeps renewing.
+
+Two runs at once would pay for the same answers twice, and trip over each other's commits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from vlm4rec_spark import delta
+from vlm4rec_spark.errors import BusyError
+from vlm4rec_spark.table_spec import quoted
+from vlm4rec_spark.tables import LEASES
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.runs import RunContext
+
+logger = logging.getLogger(__name__)
+
+RENEW_S = 30.0
+STALE_S = 180.0
+"""A holder that shows no sign of life for so long is taken for dead."""
+
+POLL_S = 5.0
+
+
+class Lease:
+    """The right to run one job on one set of tables."""
+
+    def __init__(self, context: RunContext, job: str) -> None:
+        """Name the job; nothing is taken yet."""
+        self._spark, self._names = context.spark, context.names
+        self._job, self._run_id = job, context.run_id
+        self._process = f"{platform.node()} {os.getpid()} {_start_of(os.getpid())}"
+        self._done = threading.Event()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Take the lease, renew it in the background, and give it back.
+
+        Raises:
+            BusyError: another run of the job is at work.
+        """
+        self._take()
+        threading.Thread(target=self._renew_always, name="vlm4rec-lease", daemon=True).start()
+        try:
+            yield
+        finally:
+            self._done.set()
+            self._write("holder = NULL", self._is_mine)
+
+    def _take(self) -> None:
+        self._make_row()
+        seen: datetime | None = None
+        while (holder := self._holder()) and not self._is_dead(holder):
+            if seen is not None and holder["renewed_at"] != seen:
+                raise BusyError(self._told(holder))
+            seen = holder["renewed_at"]
+            logger.info("%s Waiting for a sign of life.", self._told(holder))
+            time.sleep(POLL_S)
+        before = holder["process"] if holder else None
+        try:
+            self._write(
+                f"holder = {quoted(self._run_id)}, process = {quoted(self._process)}, "
+                "renewed_at = current_timestamp()",
+                f"process <=> {quoted(before) if before else 'NULL'} OR holder IS NULL",
+            )
+        except Exception:
+            self._check()  # two that take it at once conflict in Delta's log: one of them has it
+            raise
+        self._check()
+
+    def _make_row(self) -> None:
+        row = {"job": self._job}
+        known = delta.read(self._spark, LEASES, self._names)
+        if known.where(known["job"] == self._job).isEmpty():
+            table = pa.Table.from_pylist([row], schema=LEASES.arrow_schema())
+            frame = self._spark.createDataFrame(table)
+            delta.merge_on_key(self._spark, frame, LEASES, self._names)
+
+    def _holder(self) -> dict[str, Any] | None:
+        rows = delta.read(self._spark, LEASES, self._names).where("holder IS NOT NULL").collect()
+        mine = [row.asDict() for row in rows if row["job"] == self._job]
+        return mine[0] if mine else None
+
+    def _is_dead(self, holder: dict[str, Any]) -> bool:
+        host, pid, start = holder["process"].split(" ")
+        if host == platform.node() and _start_of(int(pid)) != start:
+            return True
+        age = datetime.now(timezone.utc) - holder["renewed_at"].astimezone(timezone.utc)
+        return bool(age > timedelta(seconds=STALE_S))
+
+    def _told(self, holder: dict[str, Any]) -> str:
+        return (
+            f"Run {holder['holder']} of {self._job} (host, process: {holder['process']}) is at "
+            f"work on {self._names.qualified_schema}; its last sign of life was at "
+            f"{holder['renewed_at']}. Run this job again when that one has ended."
+        )
+
+    def _check(self) -> None:
+        holder = self._holder()
+        if holder and holder["process"] != self._process:
+            raise BusyError(self._told(holder))
+
+    def _renew_always(self) -> None:
+        while not self._done.wait(RENEW_S):
+            try:
+                self._write("renewed_at = current_timestamp()", self._is_mine)
+            except Exception as error:  # noqa: BLE001 - a missed renewal is no reason to end a run
+                logger.warning("The lease could not be renewed: %s", str(error).splitlines()[:1])
+
+    @property
+    def _is_mine(self) -> str:
+        return f"process = {quoted(self._process)}"
+
+    def _write(self, what: str, where: str) -> None:
+        """Update the row; Delta's UPDATE takes no parameters, so values are quoted literals."""
+        table, job = self._names.qualified(LEASES), quoted(self._job)
+        self._spark.sql(f"UPDATE {table} SET {what} WHERE job = {job} AND ({where})")  # noqa: S608
+
+
+def _start_of(pid: int) -> str | None:
+    """Return when a process started, in clock ticks; with its number it names it for good."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8")
+    except OSError:
+        return None
+    return stat.rpartition(")")[2].split()[19]
