@@ -9,10 +9,11 @@ import contextlib
 import logging
 import os
 import platform
+import random
 import threading
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ import pyarrow as pa
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.errors import BusyError
+from vlm4rec_spark.spark_errors import CONFLICT
 from vlm4rec_spark.table_spec import quoted
 from vlm4rec_spark.tables import LEASES
 
@@ -33,6 +35,7 @@ STALE_S = 180.0
 """A holder that shows no sign of life for so long is taken for dead."""
 
 POLL_S = 5.0
+WRITE_ATTEMPTS = 5
 
 
 class Lease:
@@ -44,6 +47,8 @@ class Lease:
         self._job, self._run_id = job, context.run_id
         self._process = f"{platform.node()} {os.getpid()} {_start_of(os.getpid())}"
         self._done = threading.Event()
+        # A renewal under way must not meet the giving back: the two would conflict in Delta's log.
+        self._writing = threading.Lock()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -58,7 +63,8 @@ class Lease:
             yield
         finally:
             self._done.set()
-            self._write("holder = NULL", self._is_mine)
+            with self._writing:
+                self._write("holder = NULL", self._is_mine)
 
     def _take(self) -> None:
         self._make_row()
@@ -90,7 +96,10 @@ class Lease:
             delta.merge_on_key(self._spark, frame, LEASES, self._names)
 
     def _holder(self) -> dict[str, Any] | None:
-        rows = delta.read(self._spark, LEASES, self._names).where("holder IS NOT NULL").collect()
+        held = delta.read(self._spark, LEASES, self._names).where("holder IS NOT NULL")
+        # By one clock, and without a time zone that Classic and Connect read in two ways.
+        age_s = "(unix_micros(current_timestamp()) - unix_micros(renewed_at)) / 1e6 AS age_s"
+        rows = held.selectExpr("*", age_s).collect()
         mine = [row.asDict() for row in rows if row["job"] == self._job]
         return mine[0] if mine else None
 
@@ -98,8 +107,7 @@ class Lease:
         host, pid, start = holder["process"].split(" ")
         if host == platform.node() and _start_of(int(pid)) != start:
             return True
-        age = datetime.now(timezone.utc) - holder["renewed_at"].astimezone(timezone.utc)
-        return bool(age > timedelta(seconds=STALE_S))
+        return bool(holder["age_s"] > STALE_S)
 
     def _told(self, holder: dict[str, Any]) -> str:
         return (
@@ -116,7 +124,9 @@ class Lease:
     def _renew_always(self) -> None:
         while not self._done.wait(RENEW_S):
             try:
-                self._write("renewed_at = current_timestamp()", self._is_mine)
+                with self._writing:
+                    if not self._done.is_set():
+                        self._write("renewed_at = current_timestamp()", self._is_mine)
             except Exception as error:  # noqa: BLE001 - a missed renewal is no reason to end a run
                 logger.warning("The lease could not be renewed: %s", str(error).splitlines()[:1])
 
@@ -125,9 +135,22 @@ class Lease:
         return f"process = {quoted(self._process)}"
 
     def _write(self, what: str, where: str) -> None:
-        """Update the row; Delta's UPDATE takes no parameters, so values are quoted literals."""
+        """Update the row; Delta's UPDATE takes no parameters, so values are quoted literals.
+
+        Leases of several jobs are in one table, and Delta may let only one be written at a time.
+        """
         table, job = self._names.qualified(LEASES), quoted(self._job)
-        self._spark.sql(f"UPDATE {table} SET {what} WHERE job = {job} AND ({where})")  # noqa: S608
+        for attempt in range(WRITE_ATTEMPTS):
+            try:
+                self._spark.sql(
+                    f"UPDATE {table} SET {what} WHERE job = {job} AND ({where})"  # noqa: S608
+                )
+            except Exception as error:
+                if attempt + 1 == WRITE_ATTEMPTS or not CONFLICT.search(str(error)):
+                    raise
+                time.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - apart from the other writer
+            else:
+                return
 
 
 def _start_of(pid: int) -> str | None:
