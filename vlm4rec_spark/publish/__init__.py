@@ -1,0 +1,1 @@
+"""Hand the results over: into a shop's PostgreSQL, and as files."""
