@@ -88,22 +88,48 @@ class InteractionColumns(Model):
     """Kind of event, a key of `profiles.events`."""
 
 
+class Partitions(Model):
+    """How a JDBC table is read in parallel."""
+
+    column: Text
+    """Number, date or timestamp, best indexed; its range is asked from the database."""
+    count: Positive = 8
+    """Reads at a time, each over a part of the range."""
+
+
+class Watermark(Model):
+    """Reading only what is new: rows are kept in a table of ours, and fetched by this column."""
+
+    column: Text
+    """Time or integer that grows with every new or changed row; pushed down to the source."""
+    overlap: Annotated[float, Field(ge=0)] = 24.0
+    """Read again behind the newest row, for what was committed late: hours of a time column, units
+    of an integer one."""
+
+
 class Source(Model):
-    """A Spark source: a table, or a format with a path, or a format with options alone (JDBC)."""
+    """A Spark source: a table, or a format with a path, or a format with options alone."""
 
     format: Text = "delta"
     """Name of the Spark reader: delta, parquet, csv, jdbc ..."""
     path: Text | None = None
     """File or folder to read."""
     table: Text | None = None
-    """Table to read, two- or three-level name."""
+    """Table to read, two- or three-level name; with format jdbc the database's table."""
     options: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    """Options of the reader; replaced as a whole by an overlay."""
+    """Options of the reader; replaced as a whole by an overlay. `${env:NAME}` and
+    `${secret:SCOPE/KEY}` stand for secrets."""
+    partitions: Partitions | None = None
+    """Parallel reads, format jdbc only; null reads over one connection."""
+    watermark: Watermark | None = None
+    """Read only what is new since the last run; null reads everything."""
 
     @model_validator(mode="after")
-    def _one_place(self) -> Source:
+    def _fits_together(self) -> Source:
         if self.path and self.table:
             raise ValueError("give either path or table, not both")
+        if self.partitions and (self.format != "jdbc" or not self.table):
+            raise ValueError("partitions needs format jdbc and a table")
         return self
 
 

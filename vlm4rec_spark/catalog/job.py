@@ -37,7 +37,7 @@ def run(context: RunContext) -> RunReport:
         SourceError: the source cannot be read, is empty, or lacks a mapped column.
     """
     started = time.monotonic()
-    source = read_items(context.spark, context.config)
+    source = read_items(context.spark, context.config, context.names)
     counts = count_ids(source)
     counts["items"] = counts["rows"] - counts["null_ids"] - counts["duplicate_ids"]
     if not counts["items"]:
@@ -70,7 +70,7 @@ def pictures(context: RunContext) -> DataFrame:
     Raises:
         SourceError: the source cannot be read or lacks a mapped column.
     """
-    source = read_items(context.spark, context.config)
+    source = read_items(context.spark, context.config, context.names)
     ids = count_ids(source)
     return explode_pictures(unique(source, has_duplicates=ids["duplicate_ids"] > 0))
 

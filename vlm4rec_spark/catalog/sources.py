@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vlm4rec_spark.catalog.addresses import redact
 from vlm4rec_spark.catalog.columns import expressions
-from vlm4rec_spark.errors import SourceError
+from vlm4rec_spark.catalog.mirror import mirrored_interactions, mirrored_items
+from vlm4rec_spark.catalog.opening import open_source
+from vlm4rec_spark.config_inputs import InteractionsSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,12 +15,15 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from vlm4rec_spark.config import Config
-    from vlm4rec_spark.config_inputs import InteractionsSource, ItemsSource
+    from vlm4rec_spark.config_inputs import ItemsSource
+    from vlm4rec_spark.delta import TableNames
 
-_CSV_DEFAULTS = {"header": "true", "escape": '"'}
 
-
-def read_source(spark: SparkSession, source: ItemsSource | InteractionsSource) -> DataFrame:
+def read_source(
+    spark: SparkSession,
+    source: ItemsSource | InteractionsSource,
+    names: TableNames | None = None,
+) -> DataFrame:
     """Read a source with its canonical columns, in the order of the configuration.
 
     Ids are strings, null where blank; `price` and `rating` are doubles, null where they are no
@@ -27,21 +31,33 @@ def read_source(spark: SparkSession, source: ItemsSource | InteractionsSource) -
     `available` is never null; `attributes` is a map<string,string> of the free columns; `image` is
     an array<string> or an array<binary>. Columns mapped to null are left out.
 
+    Args:
+        spark: session.
+        source: what to read.
+        names: where our tables live: an interaction log with a watermark is then fetched into
+            `source_interactions`, only what is new, and read from there. None reads everything.
+
     Raises:
         SourceError: the source cannot be read, or lacks a mapped column.
     """
+    if source.watermark and names and isinstance(source, InteractionsSource):
+        return mirrored_interactions(spark, source, names)
     return _read(spark, source, source.columns.model_dump())
 
 
-def read_items(spark: SparkSession, config: Config) -> DataFrame:
+def read_items(spark: SparkSession, config: Config, names: TableNames | None = None) -> DataFrame:
     """Read the catalogue; every column of `items`, and `image`, is there, null where not mapped.
 
-    Rows are as in the source: null and repeated ids are still among them (see `unique`).
+    Rows are as in the source: null and repeated ids are still among them (see `unique`). With
+    `names`, a catalogue with a watermark is fetched into `source_items`, only what is new, and read
+    from there.
 
     Raises:
         SourceError: the catalogue cannot be read, or lacks a mapped column.
     """
     source = config.sources.items
+    if source.watermark and names:
+        return mirrored_items(spark, source, names)
     columns = source.columns.model_dump()
     if config.images.kind == "directory" and "image" not in source.columns.model_fields_set:
         columns["image"] = columns["item_id"]
@@ -108,18 +124,5 @@ def _read(
     spark: SparkSession, source: ItemsSource | InteractionsSource, columns: Mapping[str, Any]
 ) -> DataFrame:
     where = "sources.interactions" if "user_id" in columns else "sources.items"
-    options = dict(_CSV_DEFAULTS) if source.format == "csv" else {}
-    options.update({k: str(v) for k, v in source.options.items()})
-    reader = spark.read.options(**options)
-    try:
-        if source.table:
-            frame = reader.table(source.table)
-        else:
-            frame = reader.format(source.format).load(source.path)
-        seen = {field.name: field.dataType.simpleString() for field in frame.schema.fields}
-    except Exception as error:
-        # Spark's own errors differ between Classic and Connect; each is one sentence to the user.
-        place = redact(source.table or source.path or "its options")
-        reason = redact(str(error).strip().partition("\n")[0])[:300]
-        raise SourceError(f"{where}: cannot read {source.format} from {place}: {reason}") from error
+    frame, seen = open_source(spark, source, where)
     return frame.selectExpr(*expressions(seen, columns, where))

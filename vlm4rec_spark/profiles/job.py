@@ -52,6 +52,7 @@ def run(context: RunContext) -> RunReport:
 
 def judged_events(context: RunContext) -> DataFrame:
     """Return the interaction log with each row's weight and problem."""
-    interactions = read_source(context.spark, context.config.sources.interactions)
+    source = context.config.sources.interactions
+    interactions = read_source(context.spark, source, context.names)
     items = delta.read(context.spark, ITEMS, context.names)
     return plan.events(interactions, items, context.config.profiles)
