@@ -1,0 +1,126 @@
+"""The questions in SQL: every file runs over our tables and answers what it says."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+
+from vlm4rec_spark import delta
+from vlm4rec_spark.config import conf_folder
+from vlm4rec_spark.tables import (
+    ALL_TABLES,
+    DESCRIPTIONS,
+    DESCRIPTIONS_LOG,
+    ITEMS,
+    RECOMMENDATIONS,
+    RUNS,
+    TableSpec,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyspark.sql import SparkSession
+
+    from vlm4rec_spark.delta import TableNames
+
+pytestmark = pytest.mark.spark
+Rows = list[dict[str, Any]]
+SQL = conf_folder() / "sql"
+FILES = sorted(path.relative_to(SQL).as_posix() for path in SQL.glob("*/*.sql"))
+NOW = datetime.now(timezone.utc)
+
+
+@pytest.fixture
+def ask(spark: SparkSession, names: TableNames) -> Callable[[str], Rows]:
+    """Return what runs a file in a schema where every table is there."""
+    for spec in ALL_TABLES:
+        delta.create_table(spark, spec, names)
+
+    def run(file: str) -> Rows:
+        spark.sql(f"USE {names.qualified_schema}")
+        try:
+            return [r.asDict() for r in spark.sql((SQL / file).read_text("utf-8")).collect()]
+        finally:
+            spark.sql("USE default")
+
+    return run
+
+
+def write(spark: SparkSession, names: TableNames, spec: TableSpec, *rows: dict[str, Any]) -> None:
+    table = pa.Table.from_pylist(list(rows), schema=spec.arrow_schema())
+    delta.merge_on_key(spark, spark.createDataFrame(table), spec, names)
+
+
+def fill(spark: SparkSession, names: TableNames) -> None:
+    """Write two red and one blue item, of which one is new and one gone, and some lists."""
+    for key, colour in (("a", "red"), ("b", "red"), ("c", "blue")):
+        age = timedelta(days=1 if key == "c" else 200)
+        item = {"item_id": key, "category": "Coats", "available": key != "b", "request_key": key,
+                "first_seen": NOW - age, "updated_at": NOW}  # fmt: skip
+        write(spark, names, ITEMS, item)
+        seen = [("colour", {"value": colour}), ("fit", {"value": "slim"}), ("cut", {"value": None})]
+        answer = {"request_key": key, "status": "ok", "description": "x", "attributes": seen,
+                  "category": "Coats", "tokens_in": 100, "tokens_out": 10, "tokens_cached": 0,
+                  "latency_ms": 500.0}  # fmt: skip
+        write(spark, names, DESCRIPTIONS, answer)
+        write(spark, names, DESCRIPTIONS_LOG, {**answer, "attempt": 1})
+    for user, items in (("u", "ab"), ("v", "bc"), ("w", "b")):
+        lists = [
+            {"user_id": user, "rank": rank, "item_id": item, "score": 1.0, "arm": "profile"}
+            for rank, item in enumerate(items, start=1)
+        ]
+        write(spark, names, RECOMMENDATIONS, *lists)
+
+
+def stage(name: str, hours: float, run: str, **more: Any) -> dict[str, Any]:
+    row = {"run_id": run, "stage": name, "started_at": NOW - timedelta(hours=hours),
+           "seconds": 10.0, "counts": [], "figures": []}  # fmt: skip
+    return {**row, **more}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_file_runs_over_empty_tables_and_only_the_lack_of_lists_is_an_alert(
+    ask: Callable[[str], Rows], file: str
+) -> None:
+    assert len(ask(file)) == (1 if file == "alerts/lists_out_of_date.sql" else 0)
+
+
+def test_merchandisers_get_their_answers(
+    spark: SparkSession, names: TableNames, ask: Callable[[str], Rows]
+) -> None:
+    fill(spark, names)
+    seasons = ask("merchandising/attributes_by_season.sql")
+    shares = {(r["attribute"], r["value"]): float(r["share"]) for r in seasons}
+    assert shares == {("colour", "red"): 1, ("colour", "blue"): 1, ("fit", "slim"): 1}
+    gaps = ask("merchandising/gaps_in_the_range.sql")
+    assert [(g["first_word"], g["shoppers"], g["items"]) for g in gaps] == [
+        ("colour=red", 3, 1),
+        ("colour=blue", 1, 1),
+    ]
+    exposure = {r["is_new"]: r for r in ask("merchandising/cold_items_exposure.sql")}
+    assert (exposure[True]["items"], exposure[True]["listed_items"]) == (1, 1)
+    (cost,) = ask("merchandising/cost_per_category.sql")
+    assert (cost["tokens_in"], cost["tokens_out"], float(cost["model_seconds"])) == (300, 30, 1.5)
+
+
+def test_alerts_name_what_is_wrong(
+    spark: SparkSession, names: TableNames, ask: Callable[[str], Rows]
+) -> None:
+    fill(spark, names)
+    good = [("audited_recall", 0.995)]
+    made = [("list_rows", 5)]
+    write(
+        spark, names, RUNS,
+        *(stage("topk", 24.0 * n, f"r{n}", figures=good, counts=made) for n in range(2, 8)),
+        stage("topk", 1, "bad", figures=[("audited_recall", 0.9)], seconds=99.0),
+        stage("descriptions", 1, "bad", counts=[("failed", 9), ("requests", 90)]),
+    )  # fmt: skip
+    assert [r["item_id"] for r in ask("alerts/listed_but_unavailable.sql")] == ["b"]
+    assert [r["run_id"] for r in ask("alerts/failed_descriptions.sql")] == ["bad"]
+    assert [r["run_id"] for r in ask("alerts/recall_fell.sql")] == ["bad"]
+    assert [r["stage"] for r in ask("alerts/slow_stage.sql")] == ["topk"]
+    assert len(ask("alerts/lists_out_of_date.sql")) == 1, "the failed run made no lists"

@@ -1,0 +1,1 @@
+"""What the people who run the jobs need: upkeep, history, migrations, forgetting a person."""
