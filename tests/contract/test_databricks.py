@@ -1,7 +1,8 @@
-"""The bundle file holds jobs that Databricks' own loader accepts, and they exist here."""
+"""The bundle: each file is what Databricks' own loader accepts, and what it names exists here."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +12,89 @@ import yaml
 from vlm4rec_spark.cli import _parser
 
 jobs = pytest.importorskip("databricks.bundles.jobs")
+schemas = pytest.importorskip("databricks.bundles.schemas")
+volumes = pytest.importorskip("databricks.bundles.volumes")
+experiments = pytest.importorskip("databricks.bundles.experiments")
+
+pytestmark = pytest.mark.contract
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE: dict[str, Any] = yaml.safe_load((ROOT / "databricks.yml").read_text("utf-8"))
+FILES = sorted(file for pattern in BUNDLE["include"] for file in ROOT.glob(pattern))
+LOADERS = {
+    "jobs": jobs.Job,
+    "schemas": schemas.Schema,
+    "volumes": volumes.Volume,
+    "experiments": experiments.MlflowExperiment,
+}
+RESOURCES = [
+    (file, kind, name, data)
+    for file in FILES
+    for kind, named in yaml.safe_load(file.read_text("utf-8"))["resources"].items()
+    for name, data in named.items()
+]
+JOBS = {name: data for _, kind, name, data in RESOURCES if kind == "jobs"}
 
 
-@pytest.mark.contract
-@pytest.mark.parametrize("name", ["catalog", "recommend", "evidence"])
-def test_each_job_is_accepted_and_calls_an_entry_point_with_options_it_knows(name: str) -> None:
-    data = BUNDLE["resources"]["jobs"][name]
-    job = jobs.Job.from_dict(data)
-    assert job.as_dict() == data, "the loader dropped or changed a field"
-    clusters = {cluster.job_cluster_key for cluster in job.job_clusters}
-    for task, raw in zip(job.tasks, data["tasks"], strict=True):
-        script = ROOT / task.spark_python_task.python_file
+@pytest.mark.parametrize(
+    ("file", "kind", "name", "data"), RESOURCES, ids=[f"{k}-{n}" for _, k, n, _ in RESOURCES]
+)
+def test_each_resource_is_accepted_as_it_stands(
+    file: Path, kind: str, name: str, data: dict[str, Any]
+) -> None:
+    assert LOADERS[kind].from_dict(data).as_dict() == data, f"{file.name}: {name} was changed"
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_each_task_calls_a_script_of_ours_with_options_it_knows(name: str) -> None:
+    for task in JOBS[name]["tasks"]:
+        script = ROOT / "conf/databricks" / task["spark_python_task"]["python_file"]
         assert f'run_job("{script.stem}")' in script.read_text("utf-8")
-        assert task.job_cluster_key in clusters
-        options = _parser().parse_args([script.stem, *raw["spark_python_task"]["parameters"]])
+        options = _parser().parse_args([script.stem, *task["spark_python_task"]["parameters"]])
         assert options.conf == "${var.conf}"
 
 
-@pytest.mark.contract
-def test_every_variable_that_is_used_is_declared() -> None:
-    text = (ROOT / "databricks.yml").read_text("utf-8")
-    used = {part.split("}")[0] for part in text.split("${var.")[1:]}
-    assert used == set(BUNDLE["variables"])
+@pytest.mark.parametrize("name", JOBS)
+def test_each_job_runs_once_at_a_time_waits_its_turn_retries_and_tells_failures(name: str) -> None:
+    job = JOBS[name]
+    assert job["max_concurrent_runs"] == 1
+    assert job["queue"] == {"enabled": True}
+    assert job["schedule"]["timezone_id"] == "UTC"
+    assert job["email_notifications"]["on_failure"] == ["${var.notify}"]
+    assert job["permissions"]
+    clusters = {cluster["job_cluster_key"] for cluster in job.get("job_clusters", ())}
+    environments = {e["environment_key"] for e in job.get("environments", ())}
+    for task in job["tasks"]:
+        assert task["max_retries"] >= 1
+        assert (
+            task.get("job_cluster_key") in clusters or task.get("environment_key") in environments
+        )
 
 
-@pytest.mark.contract
+def test_only_the_catalog_job_asks_for_a_gpu() -> None:
+    with_gpu = [name for name, job in JOBS.items() if "gpu" in yaml.safe_dump(job).lower()]
+    assert with_gpu == ["catalog"]
+
+
+def test_there_are_three_targets_and_production_is_no_ones_own_folder() -> None:
+    targets = BUNDLE["targets"]
+    assert list(targets) == ["dev", "staging", "prod"]
+    assert targets["dev"]["mode"] == "development"
+    assert targets["prod"]["mode"] == "production"
+    assert targets["prod"]["workspace"]["root_path"].startswith("/Workspace/Shared")
+
+
+def test_every_variable_and_resource_that_is_used_is_declared() -> None:
+    text = "".join(p.read_text("utf-8") for p in (ROOT / "databricks.yml", *FILES))
+    assert set(re.findall(r"\$\{var\.(\w+)\}", text)) == set(BUNDLE["variables"])
+    declared = {f"{kind}.{name}" for _, kind, name, _ in RESOURCES}
+    assert set(re.findall(r"\$\{resources\.(\w+\.\w+)\.", text)) <= declared
+
+
+def test_no_secret_stands_in_the_bundle() -> None:
+    text = "".join(p.read_text("utf-8") for p in (ROOT / "databricks.yml", *FILES))
+    assert not re.search(r"(?i)(password|token|api_key)\s*[:=]\s*[^\s\"{$]", text)
+
+
 def test_the_loader_refuses_a_misspelt_field() -> None:
     with pytest.raises((TypeError, ValueError)):
         jobs.Job.from_dict({"name": "x", "taskz": []})
