@@ -74,6 +74,11 @@ bench-window: $(INSTALLED) ## How busy the pull-ahead window keeps a simulated e
 bench-confidence: $(INSTALLED) ## How far the model's confidences can be trusted (real vLLM)
 	$(BIN)/python -m tests.bench.confidence
 
+.PHONY: security
+security: $(INSTALLED) ## Run the list of SECURITY.md and print its counts as JSON
+	@$(BIN)/pytest -q tests/contract/test_security_list.py
+	@cat build/security.json
+
 .PHONY: train-demo-model
 train-demo-model: $(INSTALLED) ## Train the demo's vision-language model again
 	$(BIN)/python -m vlm4rec_spark.demo.training.train

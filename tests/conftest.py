@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.postgres import Postgres, postgres_programs, running_postgres
+from vlm4rec_spark.catalog.jdbc import POSTGRES_DRIVER
 from vlm4rec_spark.config import load_config
 
 if TYPE_CHECKING:
@@ -31,9 +33,25 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     remote = os.environ.get("VLM4REC_TEST_REMOTE") or None
     extra = {} if remote else {"spark.master": "local[2]"}
     warehouse = str(tmp_path_factory.mktemp("warehouse"))
-    session = build_session("vlm4rec-tests", remote=remote, extra=extra, warehouse=warehouse)
+    session = build_session(
+        "vlm4rec-tests",
+        remote=remote,
+        extra=extra,
+        warehouse=warehouse,
+        packages=(POSTGRES_DRIVER,),
+    )
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Start a PostgreSQL server of its own on loopback; skip where none is installed."""
+    programs = postgres_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    with running_postgres(programs) as server:
+        yield server
 
 
 @pytest.fixture

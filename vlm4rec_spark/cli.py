@@ -8,13 +8,19 @@ import sys
 from collections.abc import Callable, Sequence
 
 from vlm4rec_spark import __version__
-from vlm4rec_spark.commands import evidence, jobs, look
+from vlm4rec_spark.commands import evidence, jobs, look, operations
 from vlm4rec_spark.commands.command import Command, Parser
 from vlm4rec_spark.errors import ConfigError, Vlm4RecError
+from vlm4rec_spark.logs import set_up
 
 logger = logging.getLogger(__name__)
 
-COMMANDS: tuple[Command, ...] = (*jobs.COMMANDS, *evidence.COMMANDS, *look.COMMANDS)
+COMMANDS: tuple[Command, ...] = (
+    *jobs.COMMANDS,
+    *evidence.COMMANDS,
+    *look.COMMANDS,
+    *operations.COMMANDS,
+)
 _EPILOG = """Exit status: 0 done; 1 the run failed, or a check found something; 2 wrong arguments
 or configuration. Every command takes --conf FILE; `vlm4rec COMMAND --help` says more and gives
 examples."""
@@ -27,13 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0: done; 1: the run failed, or a check found something; 2: wrong arguments or configuration.
     """
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    for noisy in ("py4j", "httpx", "httpcore", "urllib3"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    set_up(verbose=options.verbose, form=options.log_format)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
@@ -84,9 +84,19 @@ def _add_common(parser: Parser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="A.B=C", help="one setting; repeatable"
     )
+    parser.add_argument(
+        "--run-id", help="name of the run; a repeated run with the same name continues it"
+    )
     parser.add_argument("--master", help="Spark master; default: this machine, local[*]")
     parser.add_argument("--remote", help="Spark Connect address, for example sc://host:15002")
+    parser.add_argument(
+        "--package", action="append", default=[], metavar="GROUP:NAME:VERSION",
+        help="Maven package for a local session, for example a JDBC driver (PostgreSQL's is known)",
+    )  # fmt: skip
     parser.add_argument("--verbose", action="store_true", help="log more")
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="json: an object a line"
+    )
 
 
 def _say_error(error: Exception) -> None:

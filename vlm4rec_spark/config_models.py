@@ -20,6 +20,7 @@ from vlm4rec_spark.config_inputs import (
     TablesConfig,
     Text,
 )
+from vlm4rec_spark.config_publish import PublishConfig
 
 _SECRET_KEY = re.compile(r"pass|pwd|secret|token|credential|key", re.IGNORECASE)
 _SECRET_PART = re.compile(
@@ -197,6 +198,16 @@ class TopkConfig(Model):
     """Folder, shared by all workers, for the item matrix and the index files."""
 
 
+class MlflowConfig(Model):
+    """MLflow tracking; needs the extra `mlflow`, or an ML runtime of Databricks."""
+
+    experiment: Text | None = None
+    """Name of the experiment; null: nothing is tracked."""
+    tracking_uri: Text | None = None
+    """Address of the server; null is MLflow's own choice: the workspace on Databricks, else
+    MLFLOW_TRACKING_URI."""
+
+
 class RunConfig(Model):
     """The run itself; never part of the configuration's hash."""
 
@@ -227,6 +238,10 @@ class Config(Model):
     """Comparing arms."""
     audit: AuditConfig = AuditConfig()
     """Looking at neighbourhoods and descriptions."""
+    publish: PublishConfig = PublishConfig()
+    """Handing over."""
+    mlflow: MlflowConfig = MlflowConfig()
+    """Tracking."""
     run: RunConfig = RunConfig()
     """The run."""
 

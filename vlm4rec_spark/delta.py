@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from vlm4rec_spark.errors import SchemaError
+from vlm4rec_spark.session import on_databricks
 from vlm4rec_spark.tables import VOLATILE, TableSpec, sql_type
+from vlm4rec_spark.unity import unity_statements
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -92,6 +94,9 @@ def _prepare(spark: SparkSession, spec: TableSpec, names: TableNames) -> bool:
         folder = str(path) if path else None
         with_checks = names.catalog is None
         spark.sql(spec.create_statement(qualified, folder, with_checks=with_checks))
+        if names.catalog is not None and on_databricks():
+            for statement in unity_statements(spec, qualified):
+                spark.sql(statement)
     _check_columns(spark.table(qualified), spec, f"The table {qualified}")
     detail = spark.sql(f"DESCRIBE DETAIL {qualified}").select("properties", "numFiles").collect()[0]
     # A run that died between CREATE and ALTER left a table without its constraints.
@@ -119,6 +124,24 @@ def replace(df: DataFrame, spec: TableSpec, names: TableNames) -> DataFrame:
     return df.sparkSession.table(qualified)
 
 
+def last_version(spark: SparkSession, spec: TableSpec, names: TableNames) -> int:
+    """Return the number of the table's newest commit."""
+    return _last_version(spark, names.qualified(spec))
+
+
+def read_version(
+    spark: SparkSession, spec: TableSpec, names: TableNames, version: int
+) -> DataFrame:
+    """Return the table as it was after a commit."""
+    return spark.read.option("versionAsOf", version).table(names.qualified(spec))
+
+
+def table_id(spark: SparkSession, spec: TableSpec, names: TableNames) -> str:
+    """Return the id that Delta gave the table when it was made; another one after a DROP."""
+    detail = spark.sql(f"DESCRIBE DETAIL {names.qualified(spec)}").select("id").collect()
+    return str(detail[0]["id"])
+
+
 def append_once(
     df: DataFrame, spec: TableSpec, names: TableNames, app_id: str, version: int
 ) -> None:
@@ -134,6 +157,17 @@ def append_once(
     create_table(df.sparkSession, spec, names)
     _cast(df, spec).write.format("delta").mode("append").option("txnAppId", app_id).option(
         "txnVersion", str(version)
+    ).saveAsTable(names.qualified(spec))
+
+
+def replace_where(df: DataFrame, spec: TableSpec, names: TableNames, condition: str) -> None:
+    """Put the rows of the frame in the place of those that meet the condition, in one commit.
+
+    Every row of the frame must meet the condition; Delta refuses the write otherwise.
+    """
+    create_table(df.sparkSession, spec, names)
+    _cast(df, spec).write.format("delta").mode("overwrite").option(
+        "replaceWhere", condition
     ).saveAsTable(names.qualified(spec))
 
 
@@ -234,7 +268,8 @@ def _check_columns(df: DataFrame, spec: TableSpec, what: str) -> None:
     if missing:
         raise SchemaError(
             f"{what} lacks the columns {', '.join(missing)} of '{spec.name}' (it has "
-            f"{', '.join(df.columns)}); written by another version of this package?"
+            f"{', '.join(df.columns)}); `vlm4rec migrate` brings tables of an earlier version to "
+            "this one."
         )
 
 

@@ -63,6 +63,10 @@ class EvaluationError(Vlm4RecError):
     """Arms cannot be compared fairly, or the data allow no evaluation."""
 
 
+class PublishError(Vlm4RecError):
+    """The results cannot be handed over; what readers see is unchanged."""
+
+
 def near(word: str, known: Iterable[str]) -> str:
     """Return '; did you mean 'x'?' for the closest known words, or an empty string.
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vlm4rec_spark.delta import TableNames
 from vlm4rec_spark.lease import Lease
-from vlm4rec_spark.runs import RunContext, RunReport, new_run_id, record
+from vlm4rec_spark.logs import tagged
+from vlm4rec_spark.runs import RunContext, RunReport, git_commit, new_run_id, record
 from vlm4rec_spark.spark_errors import in_our_words
+from vlm4rec_spark.tracking import track
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -98,6 +100,15 @@ class Pipeline:
             stage = import_module("vlm4rec_spark.descriptions.job").estimate_stage
             return cast("list[str]", stage(self.context, sample))
 
+    def publish(self, *, dry_run: bool = False) -> RunReport:
+        """Hand lists, neighbours and attributes to the places under `publish`.
+
+        Args:
+            dry_run: count the rows and write nothing.
+        """
+        with in_our_words():
+            return self._stage("publish", dry_run=dry_run)
+
     def search(self, text: str, k: int = 10) -> DataFrame:
         """Return the k items nearest to a sentence, best first."""
         search = import_module("vlm4rec_spark.topk.search").search
@@ -105,18 +116,20 @@ class Pipeline:
 
     def _run(self, name: str, stages: Sequence[str]) -> RunReport:
         with in_our_words(), Lease(self.context, name).held():
-            return self._run_stages(name, stages)
+            return combine(name, [self._stage(stage) for stage in stages])
 
-    def _run_stages(self, name: str, stages: Sequence[str]) -> RunReport:
-        reports = []
-        for stage in stages:
+    def _stage(self, stage: str, **arguments: bool) -> RunReport:
+        """Run one stage; its log lines and its Spark queries carry the run and the stage."""
+        job: Any = import_module(f"vlm4rec_spark.{stage}.job")
+        with tagged(self.context.spark, self.context.run_id, stage):
             logger.info("stage %s starts (run %s)", stage, self.context.run_id)
-            job: Any = import_module(f"vlm4rec_spark.{stage}.job")
-            report: RunReport = job.run(self.context)
-            record(self.context, report)
+            report: RunReport = job.run(self.context, **arguments)
+            if not arguments.get("dry_run"):
+                record(self.context, report)
+                commit = {"git_commit": git_commit()}
+                track(self.context.config, self.context.run_id, report, commit)
             logger.info("stage %s: %.1f s, %s", stage, report.seconds, report.bottleneck)
-            reports.append(report)
-        return combine(name, reports)
+        return report
 
 
 def combine(name: str, reports: Sequence[RunReport]) -> RunReport:

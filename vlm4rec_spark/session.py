@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,12 +66,14 @@ def installed_delta_package() -> str:
         raise MissingExtraError(error.name or "pyspark", "spark") from error
 
 
-def local_settings(warehouse: str | None = None) -> dict[str, str]:
-    """Return every setting of a local session."""
+def local_settings(warehouse: str | None = None, packages: Sequence[str] = ()) -> dict[str, str]:
+    """Return every setting of a local session; `packages` are Maven coordinates beside Delta's."""
     folder = Path(warehouse or "spark-warehouse").absolute()
     return {
-        "spark.jars.packages": installed_delta_package(),
+        "spark.jars.packages": ",".join((installed_delta_package(), *packages)),
         "spark.sql.warehouse.dir": str(folder),
+        # VACUUM lists a table's files in this many tasks: 10,000 unless told otherwise.
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
         **_STATIC,
         **_SESSION,
     }
@@ -83,6 +85,7 @@ def build_session(
     remote: str | None = None,
     extra: Mapping[str, str] | None = None,
     warehouse: str | None = None,
+    packages: Sequence[str] = (),
 ) -> SparkSession:
     """Return a session that can read and write Delta.
 
@@ -91,6 +94,8 @@ def build_session(
         remote: Connect address, or `local[N]` for a Connect server of our own; None: Classic.
         extra: further Spark settings, which win; `spark.master` for a cluster.
         warehouse: folder for managed tables of a local session.
+        packages: Maven coordinates that a session of our own loads beside Delta, for example of a
+            JDBC driver. A cluster, a server and Databricks have theirs installed.
 
     Raises:
         MissingExtraError: pyspark or delta-spark is not installed.
@@ -114,7 +119,7 @@ def build_session(
     if submitted or foreign:
         settings = {**_SESSION, **given}
     else:
-        settings = {**local_settings(warehouse), **given}
+        settings = {**local_settings(warehouse, packages), **given}
     if remote is not None:
         builder = builder.remote(remote)
     elif not submitted:

@@ -33,6 +33,8 @@ __all__ = [
     "RECOMMENDATIONS",
     "RUNS",
     "SIMILAR_ITEMS",
+    "SOURCE_INTERACTIONS",
+    "SOURCE_ITEMS",
     "VOLATILE",
     "Column",
     "TableSpec",
@@ -319,6 +321,33 @@ LEASES = _table(
     Column("renewed_at", MOMENT, "Its last sign of life"),
 )
 
+_FETCHED = (
+    Column("watermark", LONG, "Watermark of the source: microseconds since 1970, or an integer"),
+    Column("source_hash", TEXT, "Hash of the source's table and column mapping"),
+)
+
+SOURCE_ITEMS = _table(
+    "source_items",
+    "The catalogue as fetched so far, where sources.items.watermark is set",
+    "item_id",
+    *(c for c in ITEMS.columns if c.name not in {"updated_at", "request_key"}),
+    Column("image", TEXTS, "Paths or URLs, primary picture first"),
+    *_FETCHED,
+)
+
+SOURCE_INTERACTIONS = _table(
+    "source_interactions",
+    "The interaction log as fetched so far, where sources.interactions.watermark is set",
+    "",
+    Column("user_id", TEXT, "User"),
+    Column("item_id", TEXT, "Item"),
+    Column("rating", DOUBLE, "Rating"),
+    Column("timestamp", MOMENT, "When"),
+    Column("event_type", TEXT, "Kind of event"),
+    *_FETCHED,
+    cluster_by="watermark",
+)
+
 ALL_TABLES: tuple[TableSpec, ...] = (
     ITEMS,
     IMAGES,
@@ -334,4 +363,6 @@ ALL_TABLES: tuple[TableSpec, ...] = (
     METRICS,
     METRICS_PER_USER,
     LEASES,
+    SOURCE_ITEMS,
+    SOURCE_INTERACTIONS,
 )

@@ -32,17 +32,28 @@ class Command:
 
 def config_of(options: argparse.Namespace) -> Config:
     """Return the configuration that the options name."""
-    return load_config(options.conf, options.set)
+    run_id = [f"run.run_id={options.run_id}"] if options.run_id else []
+    return load_config(options.conf, [*options.set, *run_id])
 
 
 def pipeline_of(options: argparse.Namespace) -> Pipeline:
     """Start Spark, after the configuration was found good, and return the pipeline."""
     config = config_of(options)
+    from vlm4rec_spark.catalog.jdbc import drivers
     from vlm4rec_spark.pipeline import Pipeline
     from vlm4rec_spark.session import build_session
 
     extra = {"spark.master": options.master} if options.master else {}
-    return Pipeline(build_session("vlm4rec", remote=options.remote, extra=extra), config)
+    packages = (*drivers(config.model_dump_json()), *options.package)
+    spark = build_session("vlm4rec", remote=options.remote, extra=extra, packages=packages)
+    return Pipeline(spark, config)
+
+
+def dry_run_option(parser: Parser) -> None:
+    """Add --dry-run."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="tell what would be done, do nothing"
+    )
 
 
 def say(text: str) -> None:

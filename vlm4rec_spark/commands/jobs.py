@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from vlm4rec_spark.commands.command import Command, Parser, pipeline_of, say, say_report
+from vlm4rec_spark.commands.command import (
+    Command,
+    Parser,
+    dry_run_option,
+    pipeline_of,
+    say,
+    say_report,
+)
 from vlm4rec_spark.errors import ConfigError
 
 
@@ -25,6 +32,10 @@ def _estimate(options: argparse.Namespace) -> int:
 
 def _estimate_options(parser: Parser) -> None:
     parser.add_argument("--sample", type=int, default=200, help="requests to send")
+
+
+def _publish(options: argparse.Namespace) -> int:
+    return say_report(pipeline_of(options).publish(dry_run=options.dry_run))
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -69,6 +80,17 @@ COMMANDS = (
         "kept. Take several times describe.engine.max_num_seqs, and set the prices:\n\n"
         "  vlm4rec estimate --conf my_shop.yml --sample 1000 --set describe.cost.gpu_hour=2.5",
         _estimate_options,
+    ),
+    Command(
+        "publish",
+        _publish,
+        "hand lists, neighbours and attributes to the shop's systems",
+        "Into PostgreSQL: rows are staged slice by slice, then one transaction brings the tables\n"
+        "to them, so that readers see the run before or this one, never half. As files: a folder\n"
+        "per run, and latest.json names the newest. Run it again after a crash: it goes on.\n\n"
+        "  vlm4rec publish --conf my_shop.yml --dry-run\n"
+        "  vlm4rec publish --conf my_shop.yml --set publish.files.folder=/Volumes/main/recs/export",
+        dry_run_option,
     ),
     Command(
         "demo",

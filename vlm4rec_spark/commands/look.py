@@ -32,6 +32,7 @@ def _search_options(parser: Parser) -> None:
 def _ddl(options: argparse.Namespace) -> int:
     from vlm4rec_spark.delta import TableNames
     from vlm4rec_spark.tables import ALL_TABLES
+    from vlm4rec_spark.unity import unity_statements
 
     tables = config_of(options).tables
     names = TableNames(tables.catalog, tables.schema_name, tables.location)
@@ -39,7 +40,8 @@ def _ddl(options: argparse.Namespace) -> int:
     for spec in ALL_TABLES:
         qualified, path = names.qualified(spec), names.path(spec)
         create = spec.create_statement(qualified, str(path) if path else None)
-        for statement in (create, *spec.constraint_statements(qualified)):
+        unity = unity_statements(spec, qualified) if tables.catalog else ()
+        for statement in (create, *spec.constraint_statements(qualified), *unity):
             say(f"{statement};\n")
     return 0
 
@@ -52,7 +54,31 @@ def _doctor(options: argparse.Namespace) -> int:
     return int(any(check.state == "bad" for check in checks))
 
 
+def _preview(options: argparse.Namespace) -> int:
+    from vlm4rec_spark.preview.app import serve
+
+    say(f"http://{options.host}:{options.port} (Ctrl-C ends it)")
+    serve(config_of(options), options.host, options.port)
+    return 0
+
+
+def _preview_options(parser: Parser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address; this machine only by default")
+    parser.add_argument("--port", type=int, default=8484)
+
+
 COMMANDS = (
+    Command(
+        "preview",
+        _preview,
+        "a web page that shows items, lists and rules",
+        "Search by a sentence, an item with its attributes and neighbours, a shopper's history\n"
+        "beside the list, rules tried on it. Reads the tables below tables.location without\n"
+        "Spark, writes nothing. There is no log-in: put one in front before you give it another\n"
+        "--host.\n\n"
+        "  vlm4rec preview --conf demo",
+        _preview_options,
+    ),
     Command(
         "search",
         _search,

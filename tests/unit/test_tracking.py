@@ -1,0 +1,59 @@
+"""MLflow: a run per stage in a local store, and a job that does not fail with its server."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from vlm4rec_spark.config import load_config
+from vlm4rec_spark.runs import RunReport
+from vlm4rec_spark.tracking import track
+
+mlflow = pytest.importorskip("mlflow")
+
+REPORT = RunReport("topk", {"users": 7}, {"audited_recall": 0.99}, 2.5, "search")
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    return f"file:{tmp_path}/mlruns"
+
+
+def test_a_stage_becomes_a_run_with_parameters_metrics_and_its_report(store: str) -> None:
+    options = "sources.items.options={password: hush-hush-77, url: 'jdbc:x'}"
+    config = load_config(None, ["mlflow.experiment=recs", f"mlflow.tracking_uri={store}", options])
+    track(config, "run-1", REPORT, {"git_commit": "abc", "nothing": None})
+    client = mlflow.MlflowClient(tracking_uri=store)
+    (run,) = client.search_runs([client.get_experiment_by_name("recs").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"users": 7, "audited_recall": 0.99, "seconds": 2.5}
+    assert run.data.params["topk.k"] == "100"
+    assert run.data.tags["vlm4rec.stage"] == "topk"
+    assert run.data.tags["vlm4rec.git_commit"] == "abc"
+    assert sorted(a.path for a in client.list_artifacts(run.info.run_id)) == [
+        "config.yml",
+        "report.json",
+    ]
+    local = Path(client.download_artifacts(run.info.run_id, "report.json"))
+    assert json.loads(local.read_text("utf-8"))["bottleneck"] == "search"
+    everything = json.dumps([run.data.params, run.data.tags])
+    assert "hush-hush-77" not in everything
+
+
+def test_without_an_experiment_nothing_is_tracked(store: str, tmp_path: Path) -> None:
+    track(load_config(None, [f"mlflow.tracking_uri={store}"]), "run-1", REPORT, {})
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_server_that_is_away_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    settings = ["mlflow.experiment=recs", "mlflow.tracking_uri=http://127.0.0.1:9"]
+    with caplog.at_level(logging.WARNING):
+        track(load_config(None, settings), "run-1", REPORT, {})
+    assert "MLflow did not take the run of stage topk" in caplog.text
