@@ -4,17 +4,6 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import pytest
-
-from tests.spark.test_recommend import fill_shop, make_context, recommend
-from vlm4rec_spark.publish import job as publish_job
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-    from vlm4rec_spark.delta import TableNames
 
 PACKAGE = Path(__file__).parents[2] / "vlm4rec_spark"
 REFUSED = {"rdd", "sparkContext", "_jvm", "_jsc", "_sc", "cache", "persist", "setLocalProperty",
@@ -40,20 +29,3 @@ def test_no_stage_but_the_model_ones_touches_what_is_refused() -> None:
         if ".conf.set(" in path.read_text("utf-8"):
             wrong.append(f"{path.name}: conf.set")
     assert not wrong
-
-
-@pytest.mark.spark
-def test_lists_are_made_and_published_without_any_setting_of_the_session(
-    spark: SparkSession, names: TableNames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill_shop(spark, names)
-    context = make_context(spark, names, tmp_path, f"publish.files.folder={tmp_path}/out")
-
-    def refuse(_: object, name: str, value: object) -> None:
-        pytest.fail(f"{name} was set to {value}: serverless refuses most settings")
-
-    monkeypatch.setattr(type(spark.conf), "set", refuse)
-    for variable in ("SPARK_LOCAL_IP", "PYSPARK_PYTHON"):
-        monkeypatch.delenv(variable, raising=False)
-    recommend(context)
-    assert publish_job.run(context).counts["files_tables"] == 3
