@@ -79,6 +79,11 @@ security: $(INSTALLED) ## Run the list of SECURITY.md and print its counts as JS
 	@$(BIN)/pytest -q tests/contract/test_security_list.py
 	@cat build/security.json
 
+N ?= 100000
+.PHONY: bench-topk
+bench-topk: $(INSTALLED) ## Engines against exact search, one core (N=1000000 for a million items)
+	$(BIN)/python -m vlm4rec_spark.benchmarks.topk --items $(N)
+
 .PHONY: train-demo-model
 train-demo-model: $(INSTALLED) ## Train the demo's vision-language model again
 	$(BIN)/python -m vlm4rec_spark.demo.training.train

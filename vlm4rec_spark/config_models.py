@@ -184,8 +184,8 @@ class TopkConfig(Model):
 
     k: Positive = 100
     """Length of a list."""
-    engine: Literal["auto", "scann", "exact"] = "auto"
-    """auto is scann where it is installed."""
+    engine: Literal["auto", "list_major", "scann", "exact"] = "auto"
+    """auto is the cheapest by an estimate that is logged."""
     recall_target: Share = 0.99
     """The job fails under this audited recall."""
     audit_users: Annotated[int, Field(ge=0)] = 200

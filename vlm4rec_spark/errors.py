@@ -6,7 +6,10 @@ A message says what was seen, what was expected and what to do about it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Vlm4RecError(Exception):
@@ -53,6 +56,10 @@ class StorageError(Vlm4RecError):
 
 class FailureRateError(Vlm4RecError):
     """More rows failed than the configuration allows; what succeeded is committed."""
+
+
+class InvariantError(Vlm4RecError):
+    """A result breaks a promise this package makes; nothing of it is kept."""
 
 
 class RecallError(Vlm4RecError):

@@ -235,6 +235,7 @@ RECOMMENDATIONS = _table(
     Column("item_id", TEXT, "Recommended item"),
     Column("score", DOUBLE, "Cosine with the profile; popularity for arm popular"),
     Column("because_item_id", TEXT, "Item of the history that weighs most"),
+    Column("because_share", DOUBLE, "Its part of what the whole history adds to the score"),
     Column("shared_attributes", TEXTS, "Attribute words both items share"),
     Column("reason", TEXT, "The reason in one sentence"),
     Column("arm", TEXT, "profile or popular"),

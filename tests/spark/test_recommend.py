@@ -192,7 +192,7 @@ def test_lists_under_the_recall_target_do_not_replace_those_in_force(
 ) -> None:
     fill_shop(spark, names)
     context = make_context(spark, names, tmp_path)
-    monkeypatch.setattr(topk_job, "recall", lambda *_: audit.Recall(0.5, 0.4, 10))
+    monkeypatch.setattr(topk_job, "audit", lambda *_: audit.Recall(0.5, 0.4, 10))
     with pytest.raises(RecallError, match=r"0\.5000"):
         topk_job.run(context)
     assert delta.read(spark, RECOMMENDATIONS, names).count() == 0

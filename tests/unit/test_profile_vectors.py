@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vlm4rec_spark.profiles.vectors import histories, profile
+from vlm4rec_spark.profiles.vectors import Histories, histories, mean_profiles
 
 SIZES = st.integers(1, 6)
 
@@ -17,6 +17,14 @@ def unit(rows: np.ndarray) -> np.ndarray:
     """Scale rows to length 1."""
     scaled: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return scaled.astype(np.float32)
+
+
+def profile(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray | None:
+    """Return the profile of one user whose history is all rows."""
+    n = len(vectors)
+    one = Histories(["u"], np.array([0, n]), np.arange(n), weights, np.ones(n, bool))
+    found, known = mean_profiles(vectors, one)
+    return found[0] if len(known) else None
 
 
 @given(st.integers(0, 10_000), SIZES, SIZES)
@@ -59,10 +67,10 @@ def test_rows_are_grouped_by_user_in_any_order_and_unknown_items_leave_their_use
             "seen": [True, True, False, True, False],
         }
     )
-    block = histories(table, np.array(["", "x", "y"]))
+    block = histories(table, np.array([2, 1, 1, -1, -1]))
     assert block.users == ["a", "b", "c", "d"]
-    assert block.rows[block.of(1)].tolist() == [1, 2]
-    assert block.weights[block.of(1)].tolist() == [3.0, 1.0]
-    assert block.seen[block.of(1)].tolist() == [False, True]
-    assert block.rows[block.of(2)].tolist() == []
-    assert block.rows[block.of(3)].tolist() == []
+    assert block.starts.tolist() == [0, 1, 3, 3, 3]
+    assert block.rows.tolist() == [1, 1, 2]
+    assert block.weights.tolist() == [2.0, 3.0, 1.0]
+    assert block.seen.tolist() == [True, False, True]
+    assert block.relative().tolist() == [1.0, 1.0, 1 / 3]

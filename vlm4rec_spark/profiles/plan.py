@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from vlm4rec_spark.profiles.vectors import histories, profile
+from vlm4rec_spark.profiles.vectors import histories, mean_profiles
 from vlm4rec_spark.tables import PROFILES
 from vlm4rec_spark.topk.snapshot import load_snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyspark.sql import Column, DataFrame
 
     from vlm4rec_spark.config_models import ProfilesConfig
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 SECONDS_A_DAY = 86_400
 MOST_HALVINGS = 900
 """Beyond this every event is equally old: a weight of 0 would mean that it does not count."""
-USERS_A_BLOCK = 1000
+USERS_A_BLOCK = 8192
+"""Users handled together: enough for large matrix products, few enough for some 100 MB."""
 HISTORY = "user_id STRING, item_id STRING, weight DOUBLE, seen BOOLEAN"
 
 
@@ -172,20 +175,15 @@ def profiles(rows: DataFrame, n_users: int, snapshot: str) -> DataFrame:
 def _profiles_of_block(folder: str) -> Callable[[pa.Table], pa.Table]:
     def build(table: pa.Table) -> pa.Table:
         snapshot = load_snapshot(folder)
-        block = histories(table, snapshot.ids)
-        users, weights, vectors = [], [], []
-        for number, user in enumerate(block.users):
-            part = block.of(number)
-            vector = profile(snapshot.vectors[block.rows[part]], block.weights[part])
-            if vector is not None:
-                users.append(user)
-                weights.append(float(block.weights[part].sum()))
-                vectors.append(vector.tolist())
+        block = histories(table, snapshot.find(table["item_id"].combine_chunks()))
+        vectors, known = mean_profiles(snapshot.vectors, block)
+        weights = np.bincount(block.owner, weights=block.weights, minlength=len(block.users))
+        offsets = np.arange(len(known) + 1, dtype=np.int32) * vectors.shape[1]
         return pa.table(
             {
-                "user_id": pa.array(users, pa.string()),
-                "weight": pa.array(weights, pa.float64()),
-                "vector": pa.array(vectors, pa.list_(pa.float32())),
+                "user_id": pa.array(block.users, pa.string()).take(pa.array(known)),
+                "weight": pa.array(weights[known]),
+                "vector": pa.ListArray.from_arrays(pa.array(offsets), pa.array(vectors.ravel())),
             }
         )
 

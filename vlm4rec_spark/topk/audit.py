@@ -1,10 +1,17 @@
-"""How many of the exactly best items a list holds, measured on sampled users."""
+"""How many of the exactly best items a search finds, measured on sampled users."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vlm4rec_spark.topk.engines import kernels
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.topk.engines.interface import Rows, Vectors
 
 TOLERANCE = 2e-6
 """Scores are rounded to six digits: within this an item is as good as the last exact one."""
@@ -20,22 +27,25 @@ class Recall:
     users: int
 
 
-def recall(listed: Mapping[str, Sequence[float]], exact: Mapping[str, Sequence[float]]) -> Recall:
-    """Compare lists by their scores: an item counts when it is as good as the last exact one.
+def recall_of(vectors: Vectors, queries: Vectors, found: Rows, exact: Rows) -> Recall:
+    """Compare rows by their scores: one counts when it is as good as the last exact one.
 
     Args:
-        listed: exact scores of the items of each user's list.
-        exact: scores of the items of each user's exact list, best first.
+        vectors: (n, d) unit rows.
+        queries: (users, d).
+        found: (users, k) rows, -1 for an empty place.
+        exact: (users, k) rows of exact search, -1 for an empty place.
     """
-    shares = []
-    for user, scores in exact.items():
-        if scores:
-            worst = min(scores) - TOLERANCE
-            hits = sum(score >= worst for score in listed.get(user, ()))
-            shares.append(min(hits, len(scores)) / len(scores))
-    n = len(shares)
+    n = len(queries)
     if not n:
         return Recall(1.0, 1.0, 0)
-    mean = sum(shares) / n
-    variance = sum((share - mean) ** 2 for share in shares) / max(1, n - 1)
-    return Recall(mean, mean - Z95 * math.sqrt(variance / n), n)
+    best, ours = np.empty(exact.shape), np.empty(found.shape)
+    kernels.dots(vectors, queries, exact, best)
+    kernels.dots(vectors, queries, found, ours)
+    best[exact < 0] = np.inf
+    wanted = (exact >= 0).sum(1)
+    hits = ((ours >= best.min(1, initial=np.inf)[:, None] - TOLERANCE) & (found >= 0)).sum(1)
+    shares = np.where(wanted > 0, np.minimum(hits, wanted) / np.maximum(wanted, 1), 1.0)
+    spread = float(shares.std(ddof=1)) if n > 1 else 0.0
+    mean = float(shares.mean())
+    return Recall(mean, mean - Z95 * spread / math.sqrt(n), n)

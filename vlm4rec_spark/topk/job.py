@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,18 +16,20 @@ from vlm4rec_spark.profiles.plan import history
 from vlm4rec_spark.runs import RunReport, record
 from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk import plan
-from vlm4rec_spark.topk.audit import Recall, recall
-from vlm4rec_spark.topk.engines import chosen_engine
+from vlm4rec_spark.topk.engines.choice import EngineSpec
 from vlm4rec_spark.topk.landing import landed
 from vlm4rec_spark.topk.snapshot import load_snapshot
 from vlm4rec_spark.topk.snapshot_job import take_popularity, take_snapshot
+from vlm4rec_spark.topk.tuning import audit, engine_for
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from vlm4rec_spark.runs import RunContext
+    from vlm4rec_spark.topk.audit import Recall
 
 logger = logging.getLogger(__name__)
+ITEMS_A_TASK = 16_384
 
 
 def run(context: RunContext) -> RunReport:
@@ -40,44 +41,73 @@ def run(context: RunContext) -> RunReport:
     """
     started = time.monotonic()
     settings = context.config.topk
-    engine = chosen_engine(settings.engine)
     rows = history(judged_events(context), context.config.profiles, settings.mask_events)
     rows = landed(context, rows, "history")
     n_users = rows.select("user_id").distinct().count()
     snapshot = take_snapshot(context)
     spec = plan.SearchSpec(
-        snapshot, engine, settings.k, context.run_id, take_popularity(snapshot, rows)
+        snapshot, EngineSpec("exact"), settings.k, context.run_id, take_popularity(snapshot, rows)
     )
-    found = plan.recommendations(rows, n_users, spec)
-    lists = landed(context, found, RECOMMENDATIONS.name)
-    audited = _audit(context, rows, lists, spec)
-    figures = {
-        "audited_recall": audited.mean,
-        "audited_recall_low": audited.low,
-        "audited_users": float(audited.users),
-    }
-    if audited.mean < settings.recall_target:
-        # Recorded before the run fails, so that the table says by how much.
-        seconds = time.monotonic() - started
-        record(context, RunReport("topk", {}, figures, seconds, "failed: recall under its target"))
-    _check(audited, settings.recall_target)
+    spec = replace(spec, engine=_engine(context, rows, spec, n_users))
+    audited = _audited(context, rows, spec, started)
+    lists = landed(context, plan.recommendations(rows, n_users, spec), RECOMMENDATIONS.name)
     merged = delta.merge_on_key(
         context.spark, lists, RECOMMENDATIONS, context.names, delete_missing=True
     )
     similar = _similar(context, replace(spec, k=settings.similar_k))
     counts = {
         **_counts(lists, settings.k),
-        "items": len(load_snapshot(snapshot).ids),
+        "items": len(load_snapshot(snapshot)),
         "list_rows_changed": merged.changed,
         "similar_rows_changed": similar.changed,
     }
-    return RunReport("topk", counts, figures, time.monotonic() - started, f"search ({engine})")
+    figures = {**_figures(audited), "search_width": float(spec.engine.width)}
+    seconds = time.monotonic() - started
+    return RunReport("topk", counts, figures, seconds, f"search ({spec.engine.name})")
+
+
+def _engine(
+    context: RunContext, rows: DataFrame, spec: plan.SearchSpec, n_users: int
+) -> EngineSpec:
+    """Choose the engine and tune it on users who are not those of the audit."""
+    settings = context.config.topk
+    snapshot = spec.open()
+    sample = plan.sampled(rows, settings.audit_users, "tune").toArrow()
+    return engine_for(snapshot, sample, settings, n_users)
+
+
+def _audited(context: RunContext, rows: DataFrame, spec: plan.SearchSpec, started: float) -> Recall:
+    """Measure the recall on sampled users before the work is done, and fail under the target."""
+    settings = context.config.topk
+    sample = plan.sampled(rows, settings.audit_users, "audit").toArrow()
+    audited = audit(spec.open(), sample, spec.engine, settings.k)
+    logger.info(
+        "audited recall %.4f (95 %% from %.4f, %d users)", audited.mean, audited.low, audited.users
+    )
+    if audited.mean < settings.recall_target:
+        # Recorded before the run fails, so that the table says by how much.
+        seconds = time.monotonic() - started
+        problem = "failed: recall under its target"
+        record(context, RunReport("topk", {}, _figures(audited), seconds, problem))
+        raise RecallError(
+            f"The audited recall is {audited.mean:.4f} over {audited.users} users, under "
+            f"topk.recall_target {settings.recall_target}; the lists in force were kept. Set "
+            "topk.engine to exact, raise topk.audit_users, or lower the target."
+        )
+    return audited
+
+
+def _figures(audited: Recall) -> dict[str, float]:
+    return {
+        "audited_recall": audited.mean,
+        "audited_recall_low": audited.low,
+        "audited_users": float(audited.users),
+    }
 
 
 def _similar(context: RunContext, spec: plan.SearchSpec) -> delta.MergeCounts:
-    n = len(load_snapshot(spec.snapshot).ids)
-    tasks = -(-n // plan.ITEMS_A_TASK)
-    rows = plan.similar_items(context.spark.range(0, n, 1, tasks), spec)
+    n = len(spec.open())
+    rows = plan.similar_items(context.spark.range(0, n, 1, -(-n // ITEMS_A_TASK)), spec)
     return delta.merge_on_key(
         context.spark,
         landed(context, rows, SIMILAR_ITEMS.name),
@@ -85,34 +115,6 @@ def _similar(context: RunContext, spec: plan.SearchSpec) -> delta.MergeCounts:
         context.names,
         delete_missing=True,
     )
-
-
-def _audit(context: RunContext, rows: DataFrame, lists: DataFrame, spec: plan.SearchSpec) -> Recall:
-    """Compare the new lists of sampled users with exact search."""
-    settings = context.config.topk
-    sample = plan.audit_sample(rows, settings.audit_users)
-    exact = plan.recommendations(sample, settings.audit_users, replace(spec, engine="exact"))
-    listed = lists.join(sample.select("user_id").distinct(), "user_id", "left_semi")
-    return recall(_scores(listed), _scores(exact))
-
-
-def _scores(lists: DataFrame) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = defaultdict(list)
-    for row in lists.where("arm = 'profile'").select("user_id", "score").collect():
-        found[row["user_id"]].append(row["score"])
-    return found
-
-
-def _check(audited: Recall, target: float) -> None:
-    logger.info(
-        "audited recall %.4f (95 %% from %.4f, %d users)", audited.mean, audited.low, audited.users
-    )
-    if audited.mean < target:
-        raise RecallError(
-            f"The audited recall is {audited.mean:.4f} over {audited.users} users, under "
-            f"topk.recall_target {target}; the lists in force were kept. Set topk.engine to "
-            "exact, or lower the target."
-        )
 
 
 def _counts(lists: DataFrame, k: int) -> dict[str, int]:

@@ -2,152 +2,179 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from vlm4rec_spark.profiles.vectors import Histories, profile
-from vlm4rec_spark.topk.engines import ExactSearcher, Searcher, load_searcher
-from vlm4rec_spark.topk.reasons import popular_reason, profile_reason, shared_words
+from vlm4rec_spark.errors import InvariantError
+from vlm4rec_spark.profiles.vectors import Histories, mean_profiles
+from vlm4rec_spark.topk.engines import kernels
+from vlm4rec_spark.topk.engines.choice import open_engine
+from vlm4rec_spark.topk.engines.interface import Masks
+from vlm4rec_spark.topk.ranking import Ranked, ranked
+from vlm4rec_spark.topk.reasons import POPULAR_REASON, SHOWN, profile_reasons
 
 if TYPE_CHECKING:
+    from vlm4rec_spark.topk.engines.choice import EngineSpec
+    from vlm4rec_spark.topk.engines.interface import Rows
     from vlm4rec_spark.topk.snapshot import Snapshot
-
-DIGITS = 6
-"""Scores are rounded: what differs by less is a tie, broken by item id."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One place of one list; `rank` from 1."""
+class Places:
+    """Places of lists in a row, user by user and best first."""
 
-    user_id: str
-    rank: int
-    item_id: str
-    score: float
-    because_item_id: str | None
-    shared_attributes: list[str]
-    reason: str
-    arm: str
+    users: npt.NDArray[np.int64]
+    """Number of the user in the block."""
+    rows: Rows
+    scores: npt.NDArray[np.float64]
+    ranks: npt.NDArray[np.int32]
 
 
-def searcher_of(snapshot: Snapshot, engine: str) -> Searcher:
-    """Return the engine over the available items."""
-    loaded = load_searcher(engine, snapshot.index, len(snapshot.available))
-    return loaded or ExactSearcher(snapshot.listable)
+def block_lists(snapshot: Snapshot, block: Histories, k: int, engine: EngineSpec) -> pa.Table:
+    """Return the list of every user: min(k, eligible) items, none seen, unavailable or repeated.
 
+    Columns: those of `recommendations` but run_id.
 
-def candidates(
-    snapshot: Snapshot, positions: npt.NDArray[np.int64], excluded: npt.NDArray[np.int64], k: int
-) -> npt.NDArray[np.int64]:
-    """Return what an engine found less what may not be listed; all items where it is too little.
-
-    Args:
-        snapshot: the catalogue.
-        positions: what the engine returned, positions among the available items.
-        excluded: rows that may not be listed, none twice.
-        k: items wanted.
-
-    Returns:
-        Ascending rows, at least min(k, eligible) of them.
+    Raises:
+        InvariantError: a list breaks this promise; never expected, checked on every run.
     """
-    rows = np.setdiff1d(snapshot.available[positions], excluded, assume_unique=True)
-    if len(rows) >= k:
-        return np.sort(rows)
-    return np.sort(np.setdiff1d(snapshot.available, excluded, assume_unique=True))
+    masks = seen_masks(snapshot, block)
+    queries, known = mean_profiles(snapshot.vectors, block)
+    of_known = masks.of(known)
+    found = ranked(snapshot, open_engine(engine, snapshot), queries, k, of_known)
+    check(found.rows, k, of_known)
+    rest = np.setdiff1d(np.arange(len(block.users)), known)
+    by_popularity = popular(snapshot, k, masks.of(rest))
+    check(by_popularity.rows, k, masks.of(rest))
+    return pa.concat_tables(
+        [
+            _profile_table(snapshot, block, known, found),
+            _popular_table(snapshot, block, rest, by_popularity),
+        ]
+    )
 
 
-def best_rows(
-    snapshot: Snapshot, query: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], k: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Score candidate rows exactly and return the best k with their scores, ties by id."""
-    exact = snapshot.vectors[rows].astype(np.float64) @ query.astype(np.float64)
-    scores = np.round(exact, DIGITS)
-    order = np.lexsort((rows, -scores))[:k]
-    return rows[order], scores[order]
+def seen_masks(snapshot: Snapshot, block: Histories) -> Masks:
+    """Return what each user of a block may not be given: what they have seen."""
+    owner = block.owner[block.seen]
+    starts = np.searchsorted(owner, np.arange(len(block.users) + 1)).astype(np.int64)
+    group = np.zeros(len(block.users), np.int64)
+    return Masks(block.rows[block.seen], starts, snapshot.allowed, group)
 
 
-def lists_for(snapshot: Snapshot, histories: Histories, k: int, engine: str) -> Iterator[Entry]:
-    """Yield the list of every user: min(k, eligible) items, none seen, unavailable or repeated."""
-    known, queries = [], []
-    for user in range(len(histories.users)):
-        part = histories.of(user)
-        vector = profile(snapshot.vectors[histories.rows[part]], histories.weights[part])
-        if vector is None:
-            yield from _popular(snapshot, histories, user, k)
-        else:
-            known.append(user)
-            queries.append(vector)
-    if not known:
-        return
-    searcher = searcher_of(snapshot, engine)
-    for margin, members in _by_seen(histories, known).items():
-        found = searcher.nearest(np.stack([queries[m] for m in members]), k + margin)
-        for member, positions in zip(members, found, strict=True):
-            user = known[member]
-            part = histories.of(user)
-            seen = histories.rows[part][histories.seen[part]]
-            rows = candidates(snapshot, positions, seen, k)
-            best, scores = best_rows(snapshot, queries[member], rows, k)
-            yield from _explained(snapshot, histories, user, best, scores)
+def popular(snapshot: Snapshot, k: int, masks: Masks) -> Ranked:
+    """Return the k most popular rows that each query may be given; scores are popularity."""
+    order = np.lexsort((snapshot.rank, -snapshot.popularity))
+    rows = np.full((len(masks.group), min(k, max(1, len(order)))), -1, np.int64)
+    for query in range(len(rows)):
+        hidden = masks.hidden[masks.starts[query] : masks.starts[query + 1]]
+        may = masks.allowed[masks.group[query]].copy()
+        may[hidden] = False
+        best = order[may[order]][: rows.shape[1]]
+        rows[query, : len(best)] = best
+    scores = np.full(rows.shape, -np.inf)
+    scores[rows >= 0] = snapshot.popularity[rows[rows >= 0]]
+    return Ranked(rows, scores)
 
 
-def _by_seen(histories: Histories, users: list[int]) -> dict[int, list[int]]:
-    """Group positions in `users` by the power of two that covers what each has seen.
+def check(rows: Rows, k: int, masks: Masks) -> None:
+    """Check the promise of a list on every list that is made.
 
-    Searching deeper costs in proportion: one heavy user must not make a whole block deep.
+    Raises:
+        InvariantError: it is broken.
     """
-    groups: dict[int, list[int]] = {}
-    for position, user in enumerate(users):
-        n_seen = int(histories.seen[histories.of(user)].sum())
-        margin = 1 << (n_seen - 1).bit_length() if n_seen else 0
-        groups.setdefault(margin, []).append(position)
-    return dict(sorted(groups.items()))
+    filled = rows >= 0
+    if (filled.sum(1) != np.minimum(masks.eligible(), k)).any():
+        raise InvariantError("A list is shorter than k although more items are eligible.")
+    line, _ = np.nonzero(filled)
+    listed = rows[filled]
+    n = masks.allowed.shape[1]
+    keys = line * n + listed
+    if len(np.unique(keys)) < len(keys):
+        raise InvariantError("A list holds an item twice.")
+    hidden = masks.hidden + np.repeat(np.arange(len(rows)), np.diff(masks.starts)) * n
+    if not masks.allowed[masks.group[line], listed].all() or np.isin(keys, hidden).any():
+        raise InvariantError("A list holds an item that was seen or may not be listed.")
 
 
-def _explained(
-    snapshot: Snapshot,
-    histories: Histories,
-    user: int,
-    best: npt.NDArray[np.int64],
-    scores: npt.NDArray[np.float64],
-) -> Iterator[Entry]:
-    part = histories.of(user)
-    counted = histories.weights[part] > 0
-    rows, weights = histories.rows[part][counted], histories.weights[part][counted]
-    liked = snapshot.vectors[rows].astype(np.float64)
-    alike = liked @ snapshot.vectors[best].astype(np.float64).T
-    strongest = np.round((weights / weights.max())[:, None] * alike, DIGITS).argmax(0)
-    for rank, (row, score) in enumerate(zip(best, scores, strict=True), start=1):
-        because = int(rows[strongest[rank - 1]])
-        shared = shared_words(snapshot.words[because], snapshot.words[row])
-        yield Entry(
-            user_id=histories.users[user],
-            rank=rank,
-            item_id=str(snapshot.ids[row]),
-            score=float(score),
-            because_item_id=str(snapshot.ids[because]),
-            shared_attributes=shared,
-            reason=profile_reason(snapshot.titles[because], shared),
-            arm="profile",
-        )
+def places(listed: Ranked, users: npt.NDArray[np.int64]) -> Places:
+    """Return the filled places one behind the other."""
+    line, place = np.nonzero(listed.rows >= 0)
+    return Places(
+        users[line],
+        listed.rows[line, place],
+        listed.scores[line, place],
+        (place + 1).astype(np.int32),
+    )
 
 
-def _popular(snapshot: Snapshot, histories: Histories, user: int, k: int) -> Iterator[Entry]:
-    part = histories.of(user)
-    rows = np.setdiff1d(snapshot.available, histories.rows[part][histories.seen[part]])
-    order = np.lexsort((rows, -snapshot.popularity[rows]))[:k]
-    for rank, row in enumerate(rows[order], start=1):
-        yield Entry(
-            user_id=histories.users[user],
-            rank=rank,
-            item_id=str(snapshot.ids[row]),
-            score=float(snapshot.popularity[row]),
-            because_item_id=None,
-            shared_attributes=[],
-            reason=popular_reason(),
-            arm="popular",
-        )
+def _profile_table(
+    snapshot: Snapshot, block: Histories, users: npt.NDArray[np.int64], listed: Ranked
+) -> pa.Table:
+    because = np.full(listed.rows.shape, -1, np.int64)
+    share = np.zeros(listed.rows.shape)
+    starts, weights, rows = part_of(block, users)
+    kernels.strongest(snapshot.vectors, starts, rows, weights, listed.rows, because, share)
+    flat = places(listed, users)
+    filled = listed.rows >= 0
+    source = because[filled]
+    shared = snapshot.words.shared(source, flat.rows)
+    named = snapshot.words.shared(source, flat.rows, SHOWN)
+    reasons = {
+        "because_item_id": snapshot.ids.take(_or_null(source)),
+        "because_share": pa.array(np.round(share[filled], 3)),
+        "shared_attributes": shared,
+        "reason": profile_reasons(snapshot.titles.take(_or_null(source)), named),
+    }
+    return _table(snapshot, block, flat, "profile", reasons)
+
+
+def _popular_table(
+    snapshot: Snapshot, block: Histories, users: npt.NDArray[np.int64], listed: Ranked
+) -> pa.Table:
+    flat = places(listed, users)
+    n = len(flat.rows)
+    reasons = {
+        "because_item_id": pa.nulls(n, pa.string()),
+        "because_share": pa.nulls(n, pa.float64()),
+        "shared_attributes": pa.array([[]] * n, pa.list_(pa.string())),
+        "reason": pa.array([POPULAR_REASON] * n, pa.string()),
+    }
+    return _table(snapshot, block, flat, "popular", reasons)
+
+
+def _table(
+    snapshot: Snapshot, block: Histories, flat: Places, arm: str, reasons: dict[str, pa.Array]
+) -> pa.Table:
+    names = pa.array(block.users, pa.string())
+    columns = {
+        "user_id": names.take(pa.array(flat.users)),
+        "rank": pa.array(flat.ranks),
+        "item_id": snapshot.ids.take(pa.array(flat.rows)),
+        "score": pa.array(flat.scores),
+        **reasons,
+        "arm": pa.array([arm] * len(flat.rows), pa.string()),
+    }
+    return pa.table(columns)
+
+
+def _or_null(rows: npt.NDArray[np.int64]) -> pa.Array:
+    return pa.array(rows, mask=rows < 0)
+
+
+def part_of(
+    block: Histories, users: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return starts, relative weights and rows of the histories of some users, in their order."""
+    sizes = np.diff(block.starts)[users]
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    at = (
+        np.repeat(block.starts[users], sizes)
+        + np.arange(starts[-1])
+        - np.repeat(starts[:-1], sizes)
+    )
+    return starts, block.relative()[at], block.rows[at]

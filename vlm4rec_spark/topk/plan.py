@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,15 +13,19 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from vlm4rec_spark.profiles.plan import blocks
 from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
-from vlm4rec_spark.topk.lists import best_rows, candidates, lists_for, searcher_of
-from vlm4rec_spark.topk.reasons import shared_words, similar_reason
+from vlm4rec_spark.topk.engines.choice import EngineSpec, open_engine
+from vlm4rec_spark.topk.engines.interface import Masks
+from vlm4rec_spark.topk.lists import block_lists, places
+from vlm4rec_spark.topk.ranking import ranked
+from vlm4rec_spark.topk.reasons import SHOWN, similar_reasons
 from vlm4rec_spark.topk.snapshot import Snapshot, load_snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from pyspark.sql import DataFrame
 
-ITEMS_A_BLOCK = 512
-ITEMS_A_TASK = 4096
+ITEMS_A_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,17 @@ class SearchSpec:
 
     snapshot: str
     """Folder of the item matrix."""
-    engine: str
-    """scann or exact."""
+    engine: EngineSpec
     k: int
     """Length of a list."""
     run_id: str
     """Run that writes the rows."""
     popularity: str | None = None
-    """File in the folder; None: no popular lists are wanted."""
+    """File in the folder; None: every item is equally popular."""
+
+    def open(self) -> Snapshot:
+        """Map the item matrix; once per process."""
+        return load_snapshot(self.snapshot, self.popularity)
 
 
 def recommendations(history: DataFrame, n_users: int, spec: SearchSpec) -> DataFrame:
@@ -46,10 +52,9 @@ def recommendations(history: DataFrame, n_users: int, spec: SearchSpec) -> DataF
     schema = RECOMMENDATIONS.arrow_schema()
 
     def build(table: pa.Table) -> pa.Table:
-        loaded = load_snapshot(spec.snapshot, spec.popularity)
-        entries = lists_for(loaded, histories(table, loaded.ids), spec.k, spec.engine)
-        rows = [{**asdict(entry), "run_id": spec.run_id} for entry in entries]
-        return pa.Table.from_pylist(rows, schema=schema)
+        snapshot = spec.open()
+        block = histories(table, snapshot.find(table["item_id"].combine_chunks()))
+        return _as_written(block_lists(snapshot, block, spec.k, spec.engine), schema, spec.run_id)
 
     return (
         blocks(history, n_users)
@@ -70,42 +75,52 @@ def _neighbours(
     schema = SIMILAR_ITEMS.arrow_schema()
 
     def build(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        snapshot = load_snapshot(spec.snapshot)
+        snapshot = spec.open()
         for batch in batches:
             ids = batch.column("id").to_numpy()
             for start in range(0, len(ids), ITEMS_A_BLOCK):
-                rows = list(_similar(snapshot, ids[start : start + ITEMS_A_BLOCK], spec))
-                yield from pa.Table.from_pylist(rows, schema=schema).to_batches()
+                table = neighbours(snapshot, ids[start : start + ITEMS_A_BLOCK], spec)
+                yield from _as_written(table, schema, spec.run_id).to_batches()
 
     return build
 
 
-def _similar(
-    snapshot: Snapshot, targets: npt.NDArray[np.int64], spec: SearchSpec
-) -> Iterator[dict[str, object]]:
+def neighbours(snapshot: Snapshot, targets: npt.NDArray[np.int64], spec: SearchSpec) -> pa.Table:
+    """Return the nearest items of some rows; columns: those of `similar_items` but run_id."""
+    itself = Masks(
+        hidden=targets,
+        starts=np.arange(len(targets) + 1),
+        allowed=snapshot.allowed,
+        group=np.zeros(len(targets), np.int64),
+    )
     queries = np.ascontiguousarray(snapshot.vectors[targets])
-    found = searcher_of(snapshot, spec.engine).nearest(queries, spec.k + 1)
-    for target, query, positions in zip(targets, queries, found, strict=True):
-        rows = candidates(snapshot, positions, np.array([target]), spec.k)
-        best, scores = best_rows(snapshot, query, rows, spec.k)
-        for rank, (row, score) in enumerate(zip(best, scores, strict=True), start=1):
-            yield {
-                "target_item_id": str(snapshot.ids[target]),
-                "rank": rank,
-                "item_id": str(snapshot.ids[row]),
-                "score": float(score),
-                "reason": similar_reason(shared_words(snapshot.words[target], snapshot.words[row])),
-                "run_id": spec.run_id,
-            }
+    found = ranked(snapshot, open_engine(spec.engine, snapshot), queries, spec.k, itself)
+    flat = places(found, targets)
+    shared = snapshot.words.shared(flat.users, flat.rows, SHOWN)
+    return pa.table(
+        {
+            "target_item_id": snapshot.ids.take(pa.array(flat.users)),
+            "rank": pa.array(flat.ranks),
+            "item_id": snapshot.ids.take(pa.array(flat.rows)),
+            "score": pa.array(flat.scores),
+            "reason": similar_reasons(shared),
+        }
+    )
 
 
-def audit_sample(history: DataFrame, users: int) -> DataFrame:
-    """Return the history of `users` users, the same ones in every run."""
+def _as_written(table: pa.Table, schema: pa.Schema, run_id: str) -> pa.Table:
+    """Return the columns of a table in its order and types, with the run."""
+    table = table.append_column("run_id", pa.array([run_id] * len(table), pa.string()))
+    return table.select(schema.names).cast(schema)
+
+
+def sampled(history: DataFrame, users: int, purpose: str) -> DataFrame:
+    """Return the history of `users` users, the same ones in every run for one purpose."""
     chosen = (
         history.where("weight > 0")
         .select("user_id")
         .distinct()
-        .orderBy(F.xxhash64(F.lit("audit"), "user_id"), "user_id")
+        .orderBy(F.xxhash64(F.lit(purpose), "user_id"), "user_id")
         .limit(users)
     )
     return history.join(chosen, "user_id", "left_semi")

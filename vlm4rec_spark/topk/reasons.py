@@ -2,48 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import pyarrow as pa
+import pyarrow.compute as pc
 
 SHOWN = 4
 """Words named in one sentence."""
-SPOKEN_FIRST = ("style", "occasion", "room", "material", "pattern", "colour")
-"""What shoppers care for; further attributes follow by name."""
-SAYS_NOTHING = ("none", "other", "unknown")
 TITLE_CHARACTERS = 80
+POPULAR_REASON = "Popular with other shoppers; there is no history of yours to go by yet."
+"""Why someone without a usable history sees an item."""
 
 
-def shared_words(left: Mapping[str, str], right: Mapping[str, str]) -> list[str]:
-    """Return the values of the attributes on which two items agree, the most telling first.
+def profile_reasons(titles: pa.Array, shared: pa.ListArray) -> pa.Array:
+    """Return why items are in a list, given the item of the history that weighs most.
 
-    >>> shared_words({"style": "classic", "colour": "red"}, {"style": "classic", "colour": "navy"})
-    ['classic']
+    Args:
+        titles: of the items of the history; may be empty.
+        shared: words to name, at most `SHOWN` each.
     """
-    names = [name for name in SPOKEN_FIRST if name in left]
-    names += sorted(name for name in left if name not in SPOKEN_FIRST)
-    agreed = (left[name] for name in names if left[name] == right.get(name))
-    return list(dict.fromkeys(word for word in agreed if word not in SAYS_NOTHING))
+    names = _named(titles)
+    words = pc.binary_join(shared, ", ")
+    with_words = pc.binary_join_element_wise("Like ", names, ", which you chose: ", words, ".", "")
+    without = pc.binary_join_element_wise("It comes closest to ", names, ", which you chose.", "")
+    return pc.if_else(pc.equal(words, ""), without, with_words)
 
 
-def profile_reason(title: str, shared: list[str]) -> str:
-    """Return why an item is in a list, given the item of the history that weighs most."""
-    name = _named(title)
-    if not shared:
-        return f"It comes closest to {name}, which you chose."
-    return f"Like {name}, which you chose: {', '.join(shared[:SHOWN])}."
-
-
-def similar_reason(shared: list[str]) -> str:
+def similar_reasons(shared: pa.ListArray) -> pa.Array:
     """Return why two items are neighbours."""
-    return f"Both: {', '.join(shared[:SHOWN])}." if shared else "The descriptions are alike."
+    words = pc.binary_join(shared, ", ")
+    both = pc.binary_join_element_wise("Both: ", words, ".", "")
+    return pc.if_else(pc.equal(words, ""), "The descriptions are alike.", both)
 
 
-def popular_reason() -> str:
-    """Return why someone without a usable history sees an item."""
-    return "Popular with other shoppers; there is no history of yours to go by yet."
-
-
-def _named(title: str) -> str:
-    words = " ".join(title.split())
-    if not words:
-        return "an item"
-    return f"'{words}'" if len(words) <= TITLE_CHARACTERS else f"'{words[: TITLE_CHARACTERS - 1]}…'"
+def _named(titles: pa.Array) -> pa.Array:
+    words = pc.utf8_trim_whitespace(pc.replace_substring_regex(titles, r"\s+", " "))
+    short = pc.utf8_slice_codeunits(words, 0, TITLE_CHARACTERS - 1)
+    cut = pc.binary_join_element_wise(short, "…", "")
+    is_long = pc.greater(pc.utf8_length(words), TITLE_CHARACTERS)
+    quoted = pc.binary_join_element_wise("'", pc.if_else(is_long, cut, words), "'", "")
+    return pc.if_else(pc.equal(words, ""), "an item", quoted)

@@ -12,8 +12,9 @@ from vlm4rec_spark.descriptions.plan import sure_words
 from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec
 from vlm4rec_spark.errors import SourceError
 from vlm4rec_spark.tables import DESCRIPTIONS, IMAGES, ITEMS
-from vlm4rec_spark.topk.engines import chosen_engine
-from vlm4rec_spark.topk.lists import best_rows, searcher_of
+from vlm4rec_spark.topk.engines.exact import ExactEngine
+from vlm4rec_spark.topk.engines.interface import Masks
+from vlm4rec_spark.topk.ranking import ranked
 from vlm4rec_spark.topk.snapshot import load_snapshot
 from vlm4rec_spark.topk.snapshot_job import take_snapshot
 
@@ -38,15 +39,17 @@ def search(context: RunContext, text: str, k: int) -> DataFrame:
             f"The items were embedded by {snapshot.encoder}, the configuration names "
             f"{encoder.identity}; run the catalog job, or set embed.model back."
         )
-    query = encode_texts(encoder, [text])[0]
-    engine = chosen_engine(context.config.topk.engine)
-    found = searcher_of(snapshot, engine).nearest(query[None, :], k)[0]
-    best, scores = best_rows(snapshot, query, np.sort(snapshot.available[found]), k)
+    query = encode_texts(encoder, [text])
+    anybody = Masks(
+        np.zeros(0, np.int64), np.zeros(2, np.int64), snapshot.allowed, np.zeros(1, np.int64)
+    )
+    found = ranked(snapshot, ExactEngine(snapshot.vectors), query, k, anybody)
+    best, scores = found.rows[0][found.rows[0] >= 0], found.scores[0]
     spark, names = context.spark, context.names
     hits = spark.createDataFrame(
         [
-            (rank, str(snapshot.ids[row]), float(score))
-            for rank, (row, score) in enumerate(zip(best, scores, strict=True), start=1)
+            (rank, snapshot.ids[int(row)].as_py(), float(score))
+            for rank, (row, score) in enumerate(zip(best, scores, strict=False), start=1)
         ],
         "rank INT, item_id STRING, score DOUBLE",
     )

@@ -1,9 +1,10 @@
 """The item matrix: a folder of files written once per state of the catalogue, memory-mapped.
 
-`items.arrow`: item_id (sorted), title, available, words; `vectors.npy`: (n, d) float32 unit rows
-in the same order; `index/`: ScaNN's files over the available rows; `meta.json`: what the folder
-was made from; `popularity-*.npy`: (n,) float64, one file per state of the interactions, so that
-new events never build an index.
+`items.arrow`: what is known of each item; `vectors.npy`: (n, d) float32 unit rows in the same
+order, alike rows together (see `engines.leaves`: `centroids.npy`, `offsets.npy`); `rank.npy`: the
+place of each row when sorted by id; `index/`: ScaNN's files, where it is used; `meta.json`: what
+the folder was made from; `popularity-*.npy` and `allowed-*.npy`: per state of the interactions
+and per set of rules, so that new events or rules never build an index.
 """
 
 from __future__ import annotations
@@ -12,67 +13,102 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vlm4rec_spark.errors import SchemaError
+from vlm4rec_spark.topk.engines import scann
+from vlm4rec_spark.topk.engines.leaves import Leaves, build_leaves
+from vlm4rec_spark.topk.words import Words, coded
 
-FORMAT = 2
+FORMAT = 3
 KEPT = 2
 """Older folders are removed; a run that still reads the one before keeps working."""
+ITEMS = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("title", pa.string()),
+        ("available", pa.bool_()),
+        ("category", pa.string()),
+        ("brand", pa.string()),
+        ("variant_group", pa.string()),
+        ("first_seen", pa.timestamp("us", tz="UTC")),
+        ("words", pa.map_(pa.string(), pa.string())),
+    ]
+)
+"""Columns of `items.arrow`; what a table lacks is null."""
 Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One state of the catalogue; position in all arrays is the rank of the item's id."""
+    """One state of the catalogue; all arrays follow the rows of the matrix."""
 
     folder: Path
-    ids: npt.NDArray[np.str_]
+    items: pa.Table
+    """Columns of `ITEMS`."""
     vectors: Vectors
-    available: npt.NDArray[np.int64]
-    """Positions of the items that may be listed, ascending."""
+    leaves: Leaves
+    rank: npt.NDArray[np.int64]
+    """Place of each row when sorted by item id: ties go by it."""
     popularity: npt.NDArray[np.float64]
-    titles: list[str]
-    words: list[dict[str, str]]
-    """Visible attributes of each item, name to value."""
+    allowed: npt.NDArray[np.bool_]
+    """(groups, n): which items may be listed for a group of users; line 0 is for everybody."""
     encoder: str = ""
     """model@revision the vectors come from."""
 
+    def __len__(self) -> int:
+        return len(self.vectors)
+
     @cached_property
-    def listable(self) -> Vectors:
-        """Vectors of the available items, copied only where some are not available."""
-        if len(self.available) == len(self.ids):
-            return self.vectors
-        return np.ascontiguousarray(self.vectors[self.available])
+    def ids(self) -> pa.Array:
+        """Item ids."""
+        return self.items["item_id"].combine_chunks()
+
+    @cached_property
+    def titles(self) -> pa.Array:
+        """Titles, empty where there is none."""
+        return pc.fill_null(self.items["title"].combine_chunks(), "")
+
+    @cached_property
+    def words(self) -> Words:
+        """Visible attributes of each item."""
+        return coded(self.items["words"].combine_chunks())
+
+    def codes(self, column: str) -> npt.NDArray[np.int64]:
+        """Return a number for each value of a text column, -1 for null."""
+        encoded = self.items[column].combine_chunks().dictionary_encode()
+        return np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
+
+    def find(self, names: pa.Array) -> npt.NDArray[np.int64]:
+        """Return the row of each item id, -1 for ids without a vector."""
+        rows = pc.index_in(names, value_set=self.ids).fill_null(-1)
+        return np.asarray(rows.to_numpy(zero_copy_only=False), np.int64)
 
     @property
     def index(self) -> Path:
-        """Folder of the ScaNN index over `available`."""
+        """Folder of the ScaNN index."""
         return self.folder / "index"
 
 
 def write_snapshot(
-    folder: Path,
-    items: pa.Table,
-    vectors: Vectors,
-    build_index: Callable[[Vectors, Path], None],
-    encoder: str = "",
+    folder: Path, items: pa.Table, vectors: Vectors, encoder: str = "", *, with_scann: bool = False
 ) -> None:
     """Write a folder; it appears under its name only when it is whole.
 
     Args:
         folder: where to.
-        items: item_id, title, available, words, sorted by item_id.
+        items: some columns of `ITEMS`, item_id at least, sorted by item_id.
         vectors: (n, d) float32, unit rows, finite.
-        build_index: called with the available rows and the folder for the index files.
         encoder: model@revision the vectors come from.
+        with_scann: build ScaNN's index, too.
 
     Raises:
         SchemaError: a vector is not finite, or the lengths differ.
@@ -81,20 +117,25 @@ def write_snapshot(
         raise SchemaError("The item vectors are not finite or not one per item; embed them again.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
-    with (
-        pa.OSFile(str(partial / "items.arrow"), "wb") as sink,
-        pa.ipc.new_file(sink, items.schema) as writer,
+    leaves, order = build_leaves(vectors)
+    rows = np.ascontiguousarray(vectors[order])
+    _write_items(partial / "items.arrow", items.take(pa.array(order)))
+    for name, array in (
+        ("vectors", rows),
+        ("centroids", leaves.centroids),
+        ("offsets", leaves.offsets),
+        ("rank", order),
     ):
-        writer.write_table(items)
-    np.save(partial / "vectors.npy", vectors, allow_pickle=False)
-    (partial / "index").mkdir()
-    available = np.flatnonzero(np.asarray(items["available"].to_pylist(), bool))
-    build_index(np.ascontiguousarray(vectors[available]), partial / "index")
+        np.save(partial / f"{name}.npy", array, allow_pickle=False)
+    if with_scann and len(rows):
+        (partial / "index").mkdir()
+        scann.build_index(rows, partial / "index")
     meta = {
         "format": FORMAT,
         "items": len(items),
         "dimensions": int(vectors.shape[1]),
         "encoder": encoder,
+        "sha256": {path.name: _sha256(path) for path in sorted(partial.glob("*.*"))},
     }
     (partial / "meta.json").write_text(json.dumps(meta), "utf-8")
     partial.chmod(0o755)
@@ -105,6 +146,26 @@ def write_snapshot(
     _forget_old(folder)
 
 
+def _write_items(path: Path, items: pa.Table) -> None:
+    columns = [
+        items[field.name].cast(field.type)
+        if field.name in items.column_names
+        else pa.nulls(len(items), field.type)
+        for field in ITEMS
+    ]
+    table = pa.table(columns, schema=ITEMS)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, ITEMS) as writer:
+        writer.write_table(table)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def _forget_old(newest: Path) -> None:
     others = [p for p in newest.parent.glob("snapshot-*") if p != newest]
     others.sort(key=lambda p: p.stat().st_mtime, reverse=True)
@@ -112,12 +173,18 @@ def _forget_old(newest: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_popularity(folder: Path, popularity: npt.NDArray[np.float64]) -> str:
-    """Write (n,) popularity beside the matrix and return the file's name, made of its content."""
-    values = np.ascontiguousarray(popularity, dtype=np.float64)
-    name = f"popularity-{hashlib.sha256(values.tobytes()).hexdigest()[:16]}.npy"
+def write_array(folder: Path, kind: str, values: npt.NDArray[Any]) -> str:
+    """Write an array beside the matrix; return the file's name, made of its content.
+
+    Args:
+        folder: of the snapshot.
+        kind: 'popularity' ((n,) float64) or 'allowed' ((groups, n) bool).
+        values: the array.
+    """
+    values = np.ascontiguousarray(values)
+    name = f"{kind}-{hashlib.sha256(values.tobytes()).hexdigest()[:16]}.npy"
     if not (folder / name).exists():
-        old = sorted(folder.glob("popularity-*.npy"), key=lambda p: p.stat().st_mtime)
+        old = sorted(folder.glob(f"{kind}-*.npy"), key=lambda p: p.stat().st_mtime)
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".partial", delete=False) as file:
             np.save(file, values, allow_pickle=False)
         Path(file.name).chmod(0o644)
@@ -128,12 +195,15 @@ def write_popularity(folder: Path, popularity: npt.NDArray[np.float64]) -> str:
 
 
 @lru_cache(maxsize=1)
-def load_snapshot(folder: str, popularity: str | None = None) -> Snapshot:
+def load_snapshot(
+    folder: str, popularity: str | None = None, allowed: str | None = None
+) -> Snapshot:
     """Map a folder; once per process, as folders never change.
 
     Args:
         folder: what `write_snapshot` wrote.
-        popularity: what `write_popularity` returned; None: every item is equally popular.
+        popularity: what `write_array` returned; None: every item is equally popular.
+        allowed: what `write_array` returned; None: every available item may be listed.
 
     Raises:
         SchemaError: the folder is not there or was written by another version.
@@ -150,16 +220,24 @@ def load_snapshot(folder: str, popularity: str | None = None) -> Snapshot:
         raise SchemaError(f"{path} has format {meta['format']}, expected {FORMAT}; delete it.")
     with pa.memory_map(str(path / "items.arrow")) as source:
         items = pa.ipc.open_file(source).read_all()
-    available = np.asarray(items["available"].to_pylist(), bool)
+    n = len(items)
+    available = items["available"].combine_chunks().fill_null(False)
     return Snapshot(
         folder=path,
-        ids=np.asarray(items["item_id"].to_pylist(), dtype=np.str_),
-        vectors=np.load(path / "vectors.npy", mmap_mode="r", allow_pickle=False),
-        available=np.flatnonzero(available).astype(np.int64),
-        popularity=(
-            np.load(path / popularity, allow_pickle=False) if popularity else np.zeros(len(items))
+        items=items,
+        vectors=_mapped(path / "vectors.npy"),
+        leaves=Leaves(_mapped(path / "centroids.npy"), np.load(path / "offsets.npy")),
+        rank=_mapped(path / "rank.npy"),
+        popularity=_mapped(path / popularity) if popularity else np.zeros(n),
+        allowed=(
+            _mapped(path / allowed)
+            if allowed
+            else np.asarray(available.to_numpy(zero_copy_only=False), bool)[None, :]
         ),
-        titles=[title or "" for title in items["title"].to_pylist()],
-        words=[dict(words or []) for words in items["words"].to_pylist()],
-        encoder=str(meta["encoder"]),
+        encoder=meta["encoder"],
     )
+
+
+def _mapped(path: Path) -> Any:
+    """Map a file; numpy's subclass for maps is slow, and numba does not know it."""
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)).view(np.ndarray)

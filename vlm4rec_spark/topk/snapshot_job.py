@@ -16,8 +16,7 @@ from vlm4rec_spark import delta
 from vlm4rec_spark.descriptions.plan import sure_words
 from vlm4rec_spark.errors import SourceError
 from vlm4rec_spark.tables import DESCRIPTIONS, ITEM_VECTORS, ITEMS
-from vlm4rec_spark.topk.engines import build_index, chosen_engine
-from vlm4rec_spark.topk.snapshot import FORMAT, load_snapshot, write_popularity, write_snapshot
+from vlm4rec_spark.topk import snapshot as files
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -43,7 +42,8 @@ def take_snapshot(context: RunContext) -> str:
     if not (folder / "meta.json").exists():
         logger.info("writing the item matrix %s: %d items", folder, n)
         table, vectors = _collected(items, n)
-        write_snapshot(folder, table, vectors, build_index, encoder)
+        with_scann = context.config.topk.engine == "scann"
+        files.write_snapshot(folder, table, vectors, encoder, with_scann=with_scann)
     return str(folder)
 
 
@@ -51,16 +51,15 @@ def take_popularity(snapshot: str, history: DataFrame) -> str:
     """Write how popular each item of a snapshot is, by rows item_id, weight; return the file."""
     total = history.groupBy("item_id").agg(F.round(F.sum("weight"), DIGITS).alias("popularity"))
     weights = total.where("popularity > 0 AND item_id IS NOT NULL").toArrow()
-    found = dict(
-        zip(weights["item_id"].to_pylist(), weights["popularity"].to_pylist(), strict=True)
-    )
-    ids = load_snapshot(snapshot).ids
-    popularity = np.array([found.get(str(item), 0.0) for item in ids], dtype=np.float64)
-    return write_popularity(Path(snapshot), popularity)
+    matrix = files.load_snapshot(snapshot)
+    rows = matrix.find(weights["item_id"].combine_chunks())
+    popularity = np.zeros(len(matrix))
+    popularity[rows[rows >= 0]] = weights["popularity"].to_numpy()[rows >= 0]
+    return files.write_array(Path(snapshot), "popularity", popularity)
 
 
 def _items(context: RunContext) -> DataFrame:
-    """Return item_id, title, available, words, vector, encoder of every item with a vector."""
+    """Return the columns of the matrix's items, vector and encoder, of items with a vector."""
     spark, names = context.spark, context.names
     space = context.config.embed.serve_space
     vectors = delta.read(spark, ITEM_VECTORS, names).where(
@@ -72,14 +71,15 @@ def _items(context: RunContext) -> DataFrame:
         delta.read(spark, ITEMS, names)
         .join(vectors.select("item_id", "vector", "encoder"), "item_id")
         .join(described.select("request_key", words.alias("words")), "request_key", "left")
-        .select("item_id", "title", "available", "words", "vector", "encoder")
+        .select(*files.ITEMS.names, "vector", "encoder")
     )
 
 
 def _digest(context: RunContext, items: DataFrame) -> tuple[int, str, str]:
     """Return the number of rows, a hash of them whatever their order, and their encoder."""
     entries = F.sort_array(F.map_entries("words"))
-    row = F.xxhash64("item_id", "title", "available", entries, "vector")
+    plain = [name for name in files.ITEMS.names if name != "words"]
+    row = F.xxhash64(*plain, entries, "vector")
     seen = (
         items.select(row.alias("h"), "encoder")
         .agg(
@@ -101,8 +101,8 @@ def _digest(context: RunContext, items: DataFrame) -> tuple[int, str, str]:
             f"The vectors in space '{space}' come from several encoders "
             f"({', '.join(seen['encoders'])}); run the catalog job to its end."
         )
-    engine = chosen_engine(context.config.topk.engine)
-    parts = (FORMAT, engine, *seen["encoders"], seen["n"], seen["total"], seen["mixed"])
+    with_scann = context.config.topk.engine == "scann"
+    parts = (files.FORMAT, with_scann, *seen["encoders"], seen["n"], seen["total"], seen["mixed"])
     digest = hashlib.sha256("|".join(str(part) for part in parts).encode()).hexdigest()[:16]
     return int(seen["n"]), digest, str(seen["encoders"][0])
 

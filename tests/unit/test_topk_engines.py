@@ -1,0 +1,194 @@
+"""Engines against brute force; what every engine promises, whatever the masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.topk_pieces import clustered, snapshot, unit
+from vlm4rec_spark.errors import EngineError
+from vlm4rec_spark.topk.audit import recall_of
+from vlm4rec_spark.topk.engines import leaves as leaves_module
+from vlm4rec_spark.topk.engines import scann
+from vlm4rec_spark.topk.engines.choice import Sample, chosen_engine, estimated_costs, tuned
+from vlm4rec_spark.topk.engines.exact import ExactEngine
+from vlm4rec_spark.topk.engines.interface import Masks
+from vlm4rec_spark.topk.engines.leaves import Leaves, build_leaves
+from vlm4rec_spark.topk.engines.list_major import ListMajorEngine
+from vlm4rec_spark.topk.ranking import ranked
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.topk.engines.interface import Engine, Vectors
+
+
+def random_masks(rng: np.random.Generator, queries: int, n: int) -> Masks:
+    """Return masks with histories of very different lengths and two groups."""
+    sizes = rng.integers(0, n + 1, queries) * (rng.random(queries) < 0.5)
+    hidden = [np.sort(rng.choice(n, size, replace=False)) for size in sizes]
+    return Masks(
+        np.concatenate([np.zeros(0, np.int64), *hidden]),
+        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        rng.random((2, n)) < 0.6,
+        rng.integers(0, 2, queries),
+    )
+
+
+def brute_force(vectors: Vectors, queries: Vectors, k: int, masks: Masks) -> list[set[int]]:
+    """Return the k best rows of each query that may be given, row by row in float64."""
+    found = []
+    for q, query in enumerate(queries.astype(float)):
+        hidden = set(masks.hidden[masks.starts[q] : masks.starts[q + 1]].tolist())
+        may = [r for r in np.flatnonzero(masks.allowed[masks.group[q]]) if r not in hidden]
+        found.append(set(sorted(may, key=lambda r: -float(vectors[r].astype(float) @ query))[:k]))
+    return found
+
+
+def few_leaves(vectors: Vectors, count: int) -> tuple[Leaves, Vectors]:
+    """Return rows leaf by leaf, in leaves made by hand: the nearest of some rows."""
+    centroids = vectors[:count]
+    leaf = (vectors @ centroids.T).argmax(1)
+    order = np.argsort(leaf, kind="stable")
+    offsets = np.searchsorted(leaf[order], np.arange(count + 1))
+    return Leaves(centroids, offsets), np.ascontiguousarray(vectors[order])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 300), st.integers(1, 40), st.integers(1, 9))
+def test_exact_search_and_leaves_that_are_all_probed_find_the_best_rows_under_any_masks(
+    seed: int, n: int, k: int, count: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    leaves, vectors = few_leaves(unit(rng, n, 5), min(count, n))
+    queries, masks = unit(rng, 7, 5), random_masks(rng, 7, n)
+    truth = brute_force(vectors, queries, k, masks)
+    engines: list[Engine] = [ExactEngine(vectors), ListMajorEngine(vectors, leaves, count)]
+    for engine in engines:
+        found = engine.nearest(queries, k, masks)
+        assert found.shape == (7, k)
+        for rows, best in zip(found, truth, strict=True):
+            listed = rows[rows >= 0].tolist()
+            assert len(listed) == len(set(listed))
+            assert set(listed) == best
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 300), st.integers(1, 40))
+def test_one_probed_leaf_still_fills_every_list(seed: int, n: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    leaves, vectors = few_leaves(unit(rng, n, 5), min(8, n))
+    queries, masks = unit(rng, 7, 5), random_masks(rng, 7, n)
+    found = ListMajorEngine(vectors, leaves, 1).nearest(queries, k, masks)
+    assert ((found >= 0).sum(1) == np.minimum(masks.eligible(), k)).all()
+
+
+@pytest.mark.parametrize("tree", [False, True])
+def test_scann_fills_every_list_and_keeps_what_masks_hide_out_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tree: bool
+) -> None:
+    if tree:
+        monkeypatch.setattr(scann, "BRUTE_FORCE_BELOW", 1000)
+    rng = np.random.default_rng(4)
+    vectors = clustered(rng, 4000, 32, 40)
+    queries, masks = unit(rng, 30, 32), random_masks(rng, 30, 4000)
+    scann.build_index(vectors, tmp_path)
+    engine = scann.ScannFiles(str(tmp_path)).opened(vectors, 30)
+    found = engine.nearest(queries, 20, masks)
+    exact = ExactEngine(vectors).nearest(queries, 20, masks)
+    assert ((found >= 0).sum(1) == np.minimum(masks.eligible(), 20)).all()
+    for q, rows in enumerate(found):
+        listed = rows[rows >= 0]
+        hidden = masks.hidden[masks.starts[q] : masks.starts[q + 1]]
+        assert len(set(listed.tolist())) == len(listed)
+        assert not np.isin(listed, hidden).any()
+        assert masks.allowed[masks.group[q], listed].all()
+    assert recall_of(vectors, queries, found, exact).mean > 0.98
+
+
+def test_scann_returns_every_row_of_a_small_matrix_once(tmp_path: Path) -> None:
+    vectors = unit(np.random.default_rng(2), 7, 8)
+    scann.build_index(vectors, tmp_path)
+    engine = scann.ScannFiles(str(tmp_path)).opened(vectors, 1)
+    found = engine.nearest(vectors[:2], 50, Masks.nothing(2, 7))
+    assert [sorted(rows[rows >= 0].tolist()) for rows in found] == [list(range(7))] * 2
+
+
+def test_scann_refuses_a_query_that_is_no_number(tmp_path: Path) -> None:
+    vectors = unit(np.random.default_rng(2), 20, 8)
+    scann.build_index(vectors, tmp_path)
+    engine = scann.ScannFiles(str(tmp_path)).opened(vectors, 1)
+    with pytest.raises(EngineError, match="not finite"):
+        engine.nearest(np.full((1, 8), np.nan, np.float32), 3, Masks.nothing(1, 20))
+
+
+def test_leaves_hold_every_row_once_and_the_nearest_rows_share_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leaves_module, "ONE_LEAF_BELOW", 100)
+    rng = np.random.default_rng(3)
+    vectors = clustered(rng, 2500, 16, 12)
+    leaves, order = build_leaves(vectors)
+    again, same = build_leaves(vectors)
+    assert sorted(order.tolist()) == list(range(2500))
+    assert leaves.offsets[0] == 0
+    assert leaves.offsets[-1] == 2500
+    np.testing.assert_array_equal(order, same)
+    np.testing.assert_array_equal(leaves.centroids, again.centroids)
+    np.testing.assert_allclose(np.linalg.norm(leaves.centroids, axis=1), 1, atol=1e-5)
+    engine = ListMajorEngine(np.ascontiguousarray(vectors[order]), leaves, 6)
+    queries, masks = vectors[:50], Masks.nothing(50, 2500)
+    exact = ExactEngine(engine.vectors).nearest(queries, 10, masks)
+    assert recall_of(engine.vectors, queries, engine.nearest(queries, 10, masks), exact).mean > 0.95
+
+
+def test_tuning_finds_the_smallest_width_that_reaches_the_target(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leaves_module, "ONE_LEAF_BELOW", 100)
+    rng = np.random.default_rng(5)
+    rows = clustered(rng, 4000, 16, 60)
+    leaves, order = build_leaves(rows)
+    vectors = np.ascontiguousarray(rows[order])
+    queries = unit(rng, 60, 16)
+    sample = Sample.of(queries, Masks.nothing(60, 4000), vectors, 20)
+
+    def recall(width: int) -> float:
+        engine = ListMajorEngine(vectors, leaves, width)
+        found = engine.nearest(queries, 20, sample.masks)
+        return recall_of(vectors, queries, found, sample.exact).mean
+
+    count = len(leaves.centroids)
+    width, reached = tuned(lambda w: ListMajorEngine(vectors, leaves, w), sample, count, 0.97)
+    assert reached.mean == pytest.approx(recall(width))
+    assert recall(width) >= 0.97
+    assert recall(width - 1) < 0.97
+    assert tuned(lambda w: ListMajorEngine(vectors, leaves, w), sample, count, 1.0)[1].mean == 1.0
+
+
+def test_many_rows_with_one_vector_are_listed_by_id_in_any_block() -> None:
+    state = snapshot(1, 400)
+    state.vectors[100:] = state.vectors[100]
+    queries = np.repeat(state.vectors[100:101], 3, axis=0)
+    found = ranked(state, ExactEngine(state.vectors), queries, 5, Masks.nothing(3, 400))
+    assert found.rows.tolist() == [[100, 101, 102, 103, 104]] * 3
+
+
+def test_the_engine_is_chosen_by_what_it_would_cost() -> None:
+    assert chosen_engine("auto", 5_000, 1000, 384) == "exact"
+    assert chosen_engine("exact", 10_000_000, 10, 384) == "exact"
+    costs = estimated_costs(1_000_000, 1_000_000, 1e-8)
+    assert costs["list_major"] < costs["exact"] / 20
+    assert set(estimated_costs(100, 10, 1e-8)) == {"exact"}
+
+
+def test_recall_counts_ties_as_hits_and_empty_places_as_misses() -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    queries = np.array([[1.0, 0.5, 0.5, 0.0]], np.float32)
+    assert recall_of(vectors, queries, np.array([[0, 2]]), np.array([[0, 1]])).mean == 1.0
+    assert recall_of(vectors, queries, np.array([[0, -1]]), np.array([[0, 1]])).mean == 0.5
+    assert recall_of(vectors, queries, np.array([[0, 3]]), np.array([[0, 1]])).mean == 0.5
+    assert recall_of(vectors, queries[:0], np.zeros((0, 2), int), np.zeros((0, 2), int)).users == 0

@@ -1,0 +1,1 @@
+"""Benchmarks, run by `make bench-NAME`; each ends with one line of JSON."""

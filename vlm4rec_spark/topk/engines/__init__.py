@@ -1,0 +1,1 @@
+"""Engines behind one interface: exact, list_major, scann; and the choice between them."""

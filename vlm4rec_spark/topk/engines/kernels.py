@@ -1,0 +1,191 @@
+"""Selection loops in compiled code: what BLAS does not do and numpy does slowly.
+
+numba compiles them at first use and keeps the result on disk. Nothing here knows of engines.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+STRIDE = 32
+"""Scores compared at once; LLVM turns the counting loop into vector instructions."""
+
+
+@njit(cache=True, nogil=True)
+def keep_largest(scores, rows, n, k):
+    """Move the k largest of the first n scores, and their rows, to the front (quickselect)."""
+    low, high = 0, n - 1
+    while low < high:
+        pivot = scores[(low + high) >> 1]
+        i, j = low, high
+        while i <= j:
+            while scores[i] > pivot:
+                i += 1
+            while scores[j] < pivot:
+                j -= 1
+            if i <= j:
+                scores[i], scores[j] = scores[j], scores[i]
+                rows[i], rows[j] = rows[j], rows[i]
+                i += 1
+                j -= 1
+        if k - 1 <= j:
+            high = j
+        elif k - 1 >= i:
+            low = i
+        else:
+            return
+
+
+@njit(cache=True, nogil=True)
+def is_hidden(hidden, start, stop, row):
+    """Tell whether a row is among `hidden[start:stop]`, ascending."""
+    while start < stop:
+        middle = (start + stop) >> 1
+        if hidden[middle] < row:
+            start = middle + 1
+        elif hidden[middle] > row:
+            stop = middle
+        else:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def collect(
+    tile, queries, first_row, hidden, starts, allowed, group, scores, rows, counts, floors, k
+):
+    """Add the scores of a tile that beat each query's k-th best so far to the query's buffer.
+
+    Args:
+        tile: (m, n) float32 scores of m queries with the rows from `first_row` on.
+        queries: (m,) which query each line of the tile belongs to.
+        first_row: row number of the first column.
+        hidden: rows hidden from single queries, ascending within a query.
+        starts: query q hides `hidden[starts[q]:starts[q + 1]]`.
+        allowed: (g, n_rows) bool, what may be listed for a group of queries.
+        group: (q,) line of `allowed` for each query.
+        scores: (q, capacity) float32 buffers; capacity > k.
+        rows: (q, capacity) int32, the rows behind them.
+        counts: (q,) how full each buffer is.
+        floors: (q,) float32, scores up to here no longer count.
+        k: rows wanted.
+    """
+    n = tile.shape[1]
+    capacity = scores.shape[1]
+    whole = n - n % STRIDE
+    for line in range(tile.shape[0]):
+        query = queries[line]
+        values = tile[line]
+        may = allowed[group[query]]
+        floor, count = floors[query], counts[query]
+        for begin in range(0, n, STRIDE):
+            end = min(begin + STRIDE, n)
+            if begin < whole:
+                above = 0
+                for j in range(begin, begin + STRIDE):
+                    above += values[j] > floor
+                if above == 0:
+                    continue
+            for j in range(begin, end):
+                row = first_row + j
+                if values[j] <= floor or not may[row]:
+                    continue
+                if is_hidden(hidden, starts[query], starts[query + 1], row):
+                    continue
+                scores[query, count] = values[j]
+                rows[query, count] = row
+                count += 1
+                if count == capacity:
+                    keep_largest(scores[query], rows[query], count, k)
+                    count = k
+                    floor = scores[query, :k].min()
+        floors[query], counts[query] = floor, count
+
+
+@njit(cache=True, nogil=True)
+def finish(scores, rows, counts, k):
+    """Keep the k best of each buffer; unused places of `rows[:, :k]` become -1."""
+    for query in range(scores.shape[0]):
+        if counts[query] > k:
+            keep_largest(scores[query], rows[query], counts[query], k)
+            counts[query] = k
+        for place in range(counts[query], min(k, rows.shape[1])):
+            rows[query, place] = -1
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def dots(vectors, queries, rows, out):
+    """Write the inner product, in float64, of each query with each of its rows (-1: -inf)."""
+    dimensions = vectors.shape[1]
+    for query in range(rows.shape[0]):
+        left = queries[query]
+        for place in range(rows.shape[1]):
+            row = rows[query, place]
+            if row < 0:
+                out[query, place] = -2.0
+                continue
+            right = vectors[row]
+            total = 0.0
+            for d in range(dimensions):
+                total += np.float64(left[d]) * np.float64(right[d])
+            out[query, place] = total
+
+
+@njit(cache=True, nogil=True)
+def weighted_sums(vectors, starts, rows, weights, out):
+    """Write for each user the sum of weight x vector over `rows[starts[u]:starts[u + 1]]`.
+
+    In float64 and one row after the other: the same history gives the same bytes in any block.
+    """
+    for user in range(len(starts) - 1):
+        for at in range(starts[user], starts[user + 1]):
+            weight = weights[at]
+            if weight != 0.0:
+                vector = vectors[rows[at]]
+                for d in range(vector.shape[0]):
+                    out[user, d] += weight * np.float64(vector[d])
+
+
+@njit(cache=True, nogil=True)
+def strongest(vectors, starts, rows, weights, listed, out, share):
+    """Find, for each listed item, the item of the history that adds most to its score.
+
+    Args:
+        vectors: (n, d) float32.
+        starts: the history of user u is `starts[u]:starts[u + 1]` of `rows`, `weights`.
+        rows: rows of the history.
+        weights: float64; those not above 0 do not count.
+        listed: (u, k) rows, -1 for an empty place.
+        out: (u, k) int64, written: the row of the history, -1 where there is none.
+        share: (u, k) float64, written: its part of the sum of all positive contributions.
+    """
+    for user in range(listed.shape[0]):
+        for place in range(listed.shape[1]):
+            row = listed[user, place]
+            best, best_row, total = 0.0, -1, 0.0
+            if row >= 0:
+                target = vectors[row]
+                for at in range(starts[user], starts[user + 1]):
+                    if weights[at] <= 0:
+                        continue
+                    liked = vectors[rows[at]]
+                    alike = np.float32(0.0)
+                    for d in range(target.shape[0]):
+                        alike += liked[d] * target[d]
+                    part = round(weights[at] * np.float64(alike), 6)
+                    total += max(part, 0.0)
+                    if best_row < 0 or part > best:
+                        best, best_row = part, rows[at]
+            out[user, place] = best_row
+            share[user, place] = best / total if total > 0 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def leaf_sums(vectors, leaves, out, counts):
+    """Add each vector to the sum of its leaf."""
+    for row in range(vectors.shape[0]):
+        leaf = leaves[row]
+        counts[leaf] += 1
+        for d in range(vectors.shape[1]):
+            out[leaf, d] += vectors[row, d]

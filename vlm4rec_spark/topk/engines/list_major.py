@@ -1,0 +1,91 @@
+"""Leaves walked one by one, each with all queries that probe it: one matrix product per leaf.
+
+An inverted file is usually searched query by query, which moves a leaf through the cache once per
+query. A batch job has all its queries at hand, so it goes leaf by leaf. Scores are exact; only
+leaves that are not probed can hide a row.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from vlm4rec_spark.topk.engines.selection import Best
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.topk.engines.interface import Masks, Rows, Vectors
+    from vlm4rec_spark.topk.engines.leaves import Leaves
+
+QUERIES_A_TILE = 512
+ROWS_A_TILE = 2048
+COARSE_QUERIES = 2048
+
+
+class ListMajorEngine:
+    """Probes the `width` nearest leaves of each query, twice as many where k rows are not found."""
+
+    def __init__(self, vectors: Vectors, leaves: Leaves, width: int) -> None:
+        """Keep the (n, d) unit rows, stored leaf by leaf."""
+        self.vectors = vectors
+        self.leaves = leaves
+        self.width = min(width, len(leaves.centroids))
+
+    def nearest(self, queries: Vectors, k: int, masks: Masks) -> Rows:
+        """See `Engine`."""
+        wanted = np.minimum(masks.eligible(), k)
+        rows = self._probed(queries, k, masks, self.width)
+        width = self.width
+        while width < len(self.leaves.centroids):
+            short = np.flatnonzero((rows >= 0).sum(1) < wanted)
+            if not len(short):
+                break
+            width = min(2 * width, len(self.leaves.centroids))
+            rows[short] = self._probed(queries[short], k, masks.of(short), width)
+        return rows
+
+    def _probed(self, queries: Vectors, k: int, masks: Masks, width: int) -> Rows:
+        best = Best(len(queries), min(k, max(1, len(self.vectors))), masks)
+        probes = self._nearest_leaves(queries, width)
+        # The nearest leaf of every query first: later leaves meet high floors.
+        for part in (probes[:, :1], probes[:, 1:]):
+            self._walk(best, queries, part)
+        return best.rows(k)
+
+    def _nearest_leaves(self, queries: Vectors, width: int) -> npt.NDArray[np.int64]:
+        """Return (queries, width) leaves, the nearest in column 0."""
+        probes = np.empty((len(queries), width), np.int64)
+        centroids = self.leaves.centroids
+        for start in range(0, len(queries), COARSE_QUERIES):
+            tile = queries[start : start + COARSE_QUERIES] @ centroids.T
+            first = tile.argmax(1)
+            tile[np.arange(len(tile)), first] = np.inf
+            if width < len(centroids):
+                chosen = np.argpartition(tile, -width, axis=1)[:, -width:]
+            else:
+                chosen = np.tile(np.arange(width), (len(tile), 1))
+            at = (chosen == first[:, None]).argmax(1)
+            lines = np.arange(len(tile))
+            chosen[lines, at] = chosen[:, 0]
+            chosen[:, 0] = first
+            probes[start : start + COARSE_QUERIES] = chosen
+        return probes
+
+    def _walk(self, best: Best, queries: Vectors, probes: npt.NDArray[np.int64]) -> None:
+        """Score every leaf with all queries that probe it."""
+        if not probes.shape[1]:
+            return
+        order = np.argsort(probes, axis=None, kind="stable")
+        members = order // probes.shape[1]
+        leaves = np.arange(len(self.leaves.centroids) + 1)
+        bounds = np.searchsorted(probes.ravel()[order], leaves)
+        offsets = self.leaves.offsets
+        for leaf in np.flatnonzero(np.diff(bounds) * np.diff(offsets)):
+            who = members[bounds[leaf] : bounds[leaf + 1]]
+            for start in range(0, len(who), QUERIES_A_TILE):
+                numbers = who[start : start + QUERIES_A_TILE]
+                block = queries[numbers]
+                for row in range(offsets[leaf], offsets[leaf + 1], ROWS_A_TILE):
+                    stop = min(row + ROWS_A_TILE, offsets[leaf + 1])
+                    best.add(block @ self.vectors[row:stop].T, numbers, row)

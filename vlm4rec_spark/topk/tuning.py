@@ -1,0 +1,68 @@
+"""The engine of a run: chosen, tuned on sampled users, and audited on others."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from vlm4rec_spark.profiles.vectors import histories, mean_profiles
+from vlm4rec_spark.topk.audit import Recall, recall_of
+from vlm4rec_spark.topk.engines.choice import (
+    EngineSpec,
+    Sample,
+    chosen_engine,
+    open_engine,
+    tuned,
+)
+from vlm4rec_spark.topk.lists import seen_masks
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from vlm4rec_spark.config_models import TopkConfig
+    from vlm4rec_spark.topk.snapshot import Snapshot
+
+logger = logging.getLogger(__name__)
+HEADROOM = 0.2
+"""Part of the allowed loss kept in reserve: the audit is on other users than the tuning."""
+
+
+def engine_for(
+    snapshot: Snapshot, sample: pa.Table, settings: TopkConfig, users: int
+) -> EngineSpec:
+    """Choose an engine and the smallest width that reaches the target on sampled users.
+
+    Args:
+        snapshot: the catalogue.
+        sample: history of the sampled users.
+        settings: engine, k and recall target.
+        users: whose lists will be made.
+
+    Raises:
+        MissingExtraError: ScaNN is asked for and not installed.
+    """
+    name = chosen_engine(settings.engine, len(snapshot), users, snapshot.vectors.shape[1])
+    if name == "exact" or not len(snapshot):
+        return EngineSpec("exact")
+    leaves = len(snapshot.leaves.centroids)
+    truth = _sample(snapshot, sample, settings.k)
+    target = 1 - (1 - settings.recall_target) * (1 - HEADROOM)
+    width, reached = tuned(
+        lambda w: open_engine(EngineSpec(name, w), snapshot), truth, leaves, target
+    )
+    logger.info("%s searches %d of %d leaves: recall %.4f", name, width, leaves, reached.mean)
+    return EngineSpec(name, width)
+
+
+def audit(snapshot: Snapshot, sample: pa.Table, engine: EngineSpec, k: int) -> Recall:
+    """Return the recall of an engine on the users of a sample."""
+    truth = _sample(snapshot, sample, k)
+    found = open_engine(engine, snapshot).nearest(truth.queries, truth.exact.shape[1], truth.masks)
+    return recall_of(snapshot.vectors, truth.queries, found, truth.exact)
+
+
+def _sample(snapshot: Snapshot, history: pa.Table, k: int) -> Sample:
+    block = histories(history, snapshot.find(history["item_id"].combine_chunks()))
+    queries, known = mean_profiles(snapshot.vectors, block)
+    masks = seen_masks(snapshot, block).of(known)
+    return Sample.of(queries, masks, snapshot.vectors, min(k, max(1, len(snapshot))))
