@@ -19,6 +19,10 @@ _REPLACED = (
     "evaluate.profile_arms",
     "sources.items.options",
     "sources.interactions.options",
+    "sources.users.options",
+    "topk.user_rules",
+    "topk.rerank.caps",
+    "topk.rerank.pins",
 )
 """Free mappings that an overlay replaces: merged, a key of the base could never be removed."""
 

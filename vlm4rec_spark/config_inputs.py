@@ -107,6 +107,15 @@ class Watermark(Model):
     of an integer one."""
 
 
+class UserColumns(Model):
+    """Which source column holds what."""
+
+    user_id: Text = "user_id"
+    """String or integer; stored as a string."""
+    segment: Text = "segment"
+    """Market, gender, price band or a mix of them, as text."""
+
+
 class Source(Model):
     """A Spark source: a table, or a format with a path, or a format with options alone."""
 
@@ -147,13 +156,22 @@ class InteractionsSource(Source):
     """Column mapping."""
 
 
+class UsersSource(Source):
+    """Who the users are; users without events get lists, too."""
+
+    columns: UserColumns = UserColumns()
+    """Column mapping."""
+
+
 class SourcesConfig(Model):
-    """The two inputs."""
+    """The inputs."""
 
     items: ItemsSource = ItemsSource()
     """The catalogue."""
     interactions: InteractionsSource = InteractionsSource()
     """The interaction log."""
+    users: UsersSource = UsersSource()
+    """Segments of the users; without table and path there are none."""
 
 
 class ImagesConfig(Model):

@@ -20,6 +20,7 @@ from vlm4rec_spark.config_inputs import (
     TablesConfig,
     Text,
 )
+from vlm4rec_spark.config_lists import TopkConfig
 from vlm4rec_spark.config_publish import PublishConfig
 
 _SECRET_KEY = re.compile(r"pass|pwd|secret|token|credential|key", re.IGNORECASE)
@@ -177,25 +178,6 @@ class ProfilesConfig(Model):
     """Newest items of a user that count."""
     now: datetime | None = None
     """Moment the decay and 'future' are measured from; null is the newest event."""
-
-
-class TopkConfig(Model):
-    """How lists are made."""
-
-    k: Positive = 100
-    """Length of a list."""
-    engine: Literal["auto", "list_major", "scann", "exact"] = "auto"
-    """auto is the cheapest by an estimate that is logged."""
-    recall_target: Share = 0.99
-    """The job fails under this audited recall."""
-    audit_users: Annotated[int, Field(ge=0)] = 200
-    """Users whose lists are compared with exact search."""
-    mask_events: tuple[Text, ...] | None = None
-    """Event types that count as seen; null counts all."""
-    similar_k: Annotated[int, Field(ge=0)] = 20
-    """Similar items per item."""
-    index_path: Text = "vlm4rec-index"
-    """Folder, shared by all workers, for the item matrix and the index files."""
 
 
 class MlflowConfig(Model):

@@ -116,6 +116,10 @@ class Pipeline:
 
     def _run(self, name: str, stages: Sequence[str]) -> RunReport:
         with in_our_words(), Lease(self.context, name).held():
+            for stage in stages:
+                job: Any = import_module(f"vlm4rec_spark.{stage}.job")
+                if hasattr(job, "check"):
+                    job.check(self.context)
             return combine(name, [self._stage(stage) for stage in stages])
 
     def _stage(self, stage: str, **arguments: bool) -> RunReport:

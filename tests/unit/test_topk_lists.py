@@ -16,9 +16,9 @@ from tests.unit.topk_pieces import block, history, item_table, random_history, s
 from vlm4rec_spark.errors import InvariantError, SchemaError
 from vlm4rec_spark.topk.engines.choice import EngineSpec
 from vlm4rec_spark.topk.engines.interface import Masks
-from vlm4rec_spark.topk.lists import block_lists, check
+from vlm4rec_spark.topk.lists import ListSpec, block_lists, check
 from vlm4rec_spark.topk.reasons import profile_reasons, similar_reasons
-from vlm4rec_spark.topk.snapshot import Snapshot, load_snapshot, write_array, write_snapshot
+from vlm4rec_spark.topk.snapshot import Beside, Snapshot, load_snapshot, write_array, write_snapshot
 from vlm4rec_spark.topk.words import shared_words
 
 EXACT = EngineSpec("exact")
@@ -28,7 +28,7 @@ Row = dict[str, Any]
 def lists(state: Snapshot, table: pa.Table, k: int) -> dict[str, list[Row]]:
     """Return the rows of each user's list."""
     users: dict[str, list[Row]] = {}
-    for row in block_lists(state, block(state, table), k, EXACT).to_pylist():
+    for row in block_lists(state, block(state, table), ListSpec(EXACT, k)).to_pylist():
         users.setdefault(row["user_id"], []).append(row)
     return users
 
@@ -112,14 +112,14 @@ def test_the_reason_names_the_item_that_pulls_most_and_its_share(weight: float) 
 
 def test_a_broken_promise_is_noticed() -> None:
     masks = Masks.nothing(1, 4)
-    check(np.array([[0, 1]]), 2, masks)
+    check(np.array([[0, 1]]), 2, masks, masks.eligible())
     with pytest.raises(InvariantError, match="twice"):
-        check(np.array([[1, 1]]), 2, masks)
+        check(np.array([[1, 1]]), 2, masks, masks.eligible())
     with pytest.raises(InvariantError, match="shorter"):
-        check(np.array([[1, -1]]), 2, masks)
+        check(np.array([[1, -1]]), 2, masks, masks.eligible())
     seen = Masks(np.array([1]), np.array([0, 1]), masks.allowed, masks.group)
     with pytest.raises(InvariantError, match="seen"):
-        check(np.array([[0, 1]]), 2, seen)
+        check(np.array([[0, 1]]), 2, seen, seen.eligible())
 
 
 def test_a_snapshot_reads_back_what_was_written(tmp_path: Path) -> None:
@@ -133,12 +133,14 @@ def test_a_snapshot_reads_back_what_was_written(tmp_path: Path) -> None:
     assert state.words.of(4) == {"style": "s1"}
     assert state.codes("brand").tolist() == [0, 1, 2, 3, 0]
     assert state.find(pa.array(["i003", "no", None])).tolist() == [3, -1, -1]
-    assert state.popularity.tolist() == [0.0] * 5
+    assert state.popularity.tolist() == [[0.0] * 5]
     assert "vectors.npy" in json.loads((folder / "meta.json").read_text())["sha256"]
-    popular = np.array([3.0, 0, 1, 2, 4])
+    popular = np.array([[3.0, 0, 1, 2, 4]])
     name = write_array(folder, "popularity", popular)
     assert name == write_array(folder, "popularity", popular)
-    assert load_snapshot(str(folder), name).popularity.tolist() == popular.tolist()
+    assert (
+        load_snapshot(str(folder), Beside(popularity=name)).popularity.tolist() == popular.tolist()
+    )
     assert not list(tmp_path.glob(".partial-*"))
 
 

@@ -62,8 +62,10 @@ def snapshot(
         vectors=rows,
         leaves=leaves,
         rank=np.arange(n),
-        popularity=np.arange(n, 0, -1, dtype=np.float64),
+        popularity=np.arange(n, 0, -1, dtype=np.float64)[None, :],
         allowed=np.array([available or [True] * n]),
+        promoted=np.zeros((0, n), bool),
+        business=np.zeros(n),
     )
 
 

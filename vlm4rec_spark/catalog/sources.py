@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from vlm4rec_spark.config import Config
-    from vlm4rec_spark.config_inputs import ItemsSource
+    from vlm4rec_spark.config_inputs import ItemsSource, UsersSource
     from vlm4rec_spark.delta import TableNames
 
 
 def read_source(
     spark: SparkSession,
-    source: ItemsSource | InteractionsSource,
+    source: ItemsSource | InteractionsSource | UsersSource,
     names: TableNames | None = None,
 ) -> DataFrame:
     """Read a source with its canonical columns, in the order of the configuration.
@@ -121,8 +121,11 @@ def explode_pictures(items: DataFrame) -> DataFrame:
 
 
 def _read(
-    spark: SparkSession, source: ItemsSource | InteractionsSource, columns: Mapping[str, Any]
+    spark: SparkSession,
+    source: ItemsSource | InteractionsSource | UsersSource,
+    columns: Mapping[str, Any],
 ) -> DataFrame:
-    where = "sources.interactions" if "user_id" in columns else "sources.items"
+    where = "sources.users" if "segment" in columns else "sources.interactions"
+    where = where if "user_id" in columns else "sources.items"
     frame, seen = open_source(spark, source, where)
     return frame.selectExpr(*expressions(seen, columns, where))

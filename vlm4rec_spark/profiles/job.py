@@ -32,8 +32,7 @@ def run(context: RunContext) -> RunReport:
     started = time.monotonic()
     judged = judged_events(context)
     counts = plan.count_problems(judged)
-    rows = plan.history(judged, context.config.profiles, context.config.topk.mask_events)
-    rows = landed(context, rows, HISTORY_LANDING)
+    rows = landed(context, user_history(context, judged), HISTORY_LANDING)
     n_users = rows.select("user_id").distinct().count()
     found = plan.profiles(rows, n_users, take_snapshot(context))
     merged = delta.merge_on_key(
@@ -48,6 +47,15 @@ def run(context: RunContext) -> RunReport:
             logger.warning("interactions: %d rows left out: %s", counts[name], name)
     counts |= {"users": n_users, "profiles_changed": merged.changed}
     return RunReport("profiles", counts, {}, time.monotonic() - started, "reading interactions")
+
+
+def user_history(context: RunContext, judged: DataFrame) -> DataFrame:
+    """Return what each user did with each item, and the segment of each user."""
+    config = context.config
+    rows = plan.history(judged, config.profiles, config.topk.mask_events)
+    source = config.sources.users
+    named = source.table or source.path or source.options
+    return plan.with_segments(rows, read_source(context.spark, source) if named else None)
 
 
 def judged_events(context: RunContext) -> DataFrame:

@@ -25,7 +25,6 @@ MOST_HALVINGS = 900
 """Beyond this every event is equally old: a weight of 0 would mean that it does not count."""
 USERS_A_BLOCK = 8192
 """Users handled together: enough for large matrix products, few enough for some 100 MB."""
-HISTORY = "user_id STRING, item_id STRING, weight DOUBLE, seen BOOLEAN"
 
 
 def events(interactions: DataFrame, items: DataFrame, config: ProfilesConfig) -> DataFrame:
@@ -138,6 +137,28 @@ def _users_without_rows(judged: DataFrame, usable: DataFrame) -> DataFrame:
         F.lit(None).cast("string").alias("item_id"),
         F.lit(0.0).alias("weight"),
         F.lit(False).alias("seen"),
+    )
+
+
+def with_segments(rows: DataFrame, users: DataFrame | None) -> DataFrame:
+    """Add `segment` to rows of `history`, and a row for each user who has none.
+
+    Args:
+        rows: rows of `history`.
+        users: user_id, segment; of a user who stands there twice the first segment by name
+            counts. None: nobody has a segment.
+    """
+    if users is None:
+        return rows.withColumn("segment", F.lit(None).cast("string"))
+    known = (
+        users.where("user_id IS NOT NULL").groupBy("user_id").agg(F.min("segment").alias("segment"))
+    )
+    full = rows.join(known, "user_id", "full_outer")
+    return full.withColumns(
+        {
+            "weight": F.coalesce("weight", F.lit(0.0)),
+            "seen": F.coalesce("seen", F.lit(False)),
+        }
     )
 
 

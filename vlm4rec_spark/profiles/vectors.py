@@ -30,6 +30,8 @@ class Histories:
     rows: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float64]
     seen: npt.NDArray[np.bool_]
+    segments: tuple[str | None, ...] = ()
+    """Segment of each user; empty where nobody has one."""
 
     @property
     def owner(self) -> npt.NDArray[np.int64]:
@@ -71,7 +73,17 @@ def histories(table: pa.Table, rows: npt.NDArray[np.int64]) -> Histories:
         rows=rows[order],
         weights=table["weight"].to_numpy()[order].astype(np.float64),
         seen=np.asarray(table["seen"].combine_chunks().to_numpy(zero_copy_only=False), bool)[order],
+        segments=_segments(table, owner, len(names)),
     )
+
+
+def _segments(table: pa.Table, owner: npt.NDArray[np.int64], users: int) -> tuple[str | None, ...]:
+    """Return the segment of each user, the same on all of a user's rows."""
+    if "segment" not in table.column_names:
+        return (None,) * users
+    row = np.zeros(users, np.int64)
+    row[owner] = np.arange(len(owner))
+    return tuple(table["segment"].combine_chunks().take(pa.array(row)).to_pylist())
 
 
 def mean_profiles(vectors: Vectors, block: Histories) -> tuple[Vectors, npt.NDArray[np.int64]]:

@@ -11,15 +11,15 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.errors import RecallError
-from vlm4rec_spark.profiles.job import judged_events
-from vlm4rec_spark.profiles.plan import history
+from vlm4rec_spark.profiles.job import judged_events, user_history
 from vlm4rec_spark.runs import RunReport, record
 from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk import plan
 from vlm4rec_spark.topk.engines.choice import EngineSpec
+from vlm4rec_spark.topk.facts_job import check_rules, rerank_of, take_beside, take_segments
 from vlm4rec_spark.topk.landing import landed
-from vlm4rec_spark.topk.snapshot import load_snapshot
-from vlm4rec_spark.topk.snapshot_job import take_popularity, take_snapshot
+from vlm4rec_spark.topk.lists import ListSpec
+from vlm4rec_spark.topk.snapshot_job import take_snapshot
 from vlm4rec_spark.topk.tuning import audit, engine_for
 
 if TYPE_CHECKING:
@@ -41,29 +41,50 @@ def run(context: RunContext) -> RunReport:
     """
     started = time.monotonic()
     settings = context.config.topk
-    rows = history(judged_events(context), context.config.profiles, settings.mask_events)
-    rows = landed(context, rows, "history")
+    rows = landed(context, user_history(context, judged_events(context)), "history")
     n_users = rows.select("user_id").distinct().count()
-    snapshot = take_snapshot(context)
-    spec = plan.SearchSpec(
-        snapshot, EngineSpec("exact"), settings.k, context.run_id, take_popularity(snapshot, rows)
-    )
-    spec = replace(spec, engine=_engine(context, rows, spec, n_users))
+    spec = _spec(context, rows)
+    engine = _engine(context, rows, spec, n_users)
+    spec = replace(spec, lists=replace(spec.lists, engine=engine))
     audited = _audited(context, rows, spec, started)
     lists = landed(context, plan.recommendations(rows, n_users, spec), RECOMMENDATIONS.name)
     merged = delta.merge_on_key(
         context.spark, lists, RECOMMENDATIONS, context.names, delete_missing=True
     )
-    similar = _similar(context, replace(spec, k=settings.similar_k))
+    similar = _similar(context, spec)
     counts = {
         **_counts(lists, settings.k),
-        "items": len(load_snapshot(snapshot)),
+        "items": len(spec.open()),
         "list_rows_changed": merged.changed,
         "similar_rows_changed": similar.changed,
     }
-    figures = {**_figures(audited), "search_width": float(spec.engine.width)}
+    figures = {**_figures(audited), "search_width": float(engine.width)}
     seconds = time.monotonic() - started
-    return RunReport("topk", counts, figures, seconds, f"search ({spec.engine.name})")
+    return RunReport("topk", counts, figures, seconds, f"search ({engine.name})")
+
+
+def check(context: RunContext) -> None:
+    """Check the settings before any stage of the job starts.
+
+    Raises:
+        ConfigError: a rule is wrong.
+    """
+    check_rules(context.config)
+
+
+def _spec(context: RunContext, rows: DataFrame) -> plan.SearchSpec:
+    """Bring the item matrix up to date and return how lists are made, but for the engine."""
+    snapshot = take_snapshot(context)
+    segments = take_segments(rows)
+    lists = ListSpec(
+        EngineSpec("exact"),
+        context.config.topk.k,
+        rerank_of(context.config),
+        segments,
+        bool(context.config.topk.user_rules),
+    )
+    beside = take_beside(context, snapshot, rows, segments)
+    return plan.SearchSpec(snapshot, beside, lists, context.run_id)
 
 
 def _engine(
@@ -71,16 +92,15 @@ def _engine(
 ) -> EngineSpec:
     """Choose the engine and tune it on users who are not those of the audit."""
     settings = context.config.topk
-    snapshot = spec.open()
     sample = plan.sampled(rows, settings.audit_users, "tune").toArrow()
-    return engine_for(snapshot, sample, settings, n_users)
+    return engine_for(spec.open(), sample, settings, n_users)
 
 
 def _audited(context: RunContext, rows: DataFrame, spec: plan.SearchSpec, started: float) -> Recall:
     """Measure the recall on sampled users before the work is done, and fail under the target."""
     settings = context.config.topk
     sample = plan.sampled(rows, settings.audit_users, "audit").toArrow()
-    audited = audit(spec.open(), sample, spec.engine, settings.k)
+    audited = audit(spec.open(), sample, spec.lists.engine, settings.k)
     logger.info(
         "audited recall %.4f (95 %% from %.4f, %d users)", audited.mean, audited.low, audited.users
     )
@@ -106,6 +126,7 @@ def _figures(audited: Recall) -> dict[str, float]:
 
 
 def _similar(context: RunContext, spec: plan.SearchSpec) -> delta.MergeCounts:
+    spec = replace(spec, lists=replace(spec.lists, k=context.config.topk.similar_k))
     n = len(spec.open())
     rows = plan.similar_items(context.spark.range(0, n, 1, -(-n // ITEMS_A_TASK)), spec)
     return delta.merge_on_key(

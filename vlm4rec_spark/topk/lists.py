@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +11,13 @@ import pyarrow as pa
 
 from vlm4rec_spark.errors import InvariantError
 from vlm4rec_spark.profiles.vectors import Histories, mean_profiles
+from vlm4rec_spark.topk.candidates import Candidates, PopularCandidates, ProfileCandidates
 from vlm4rec_spark.topk.engines import kernels
 from vlm4rec_spark.topk.engines.choice import open_engine
 from vlm4rec_spark.topk.engines.interface import Masks
-from vlm4rec_spark.topk.ranking import Ranked, ranked
+from vlm4rec_spark.topk.ranking import Ranked, in_order
 from vlm4rec_spark.topk.reasons import POPULAR_REASON, SHOWN, profile_reasons
+from vlm4rec_spark.topk.rerank import DEEPER, PLAIN, Rerank
 
 if TYPE_CHECKING:
     from vlm4rec_spark.topk.engines.choice import EngineSpec
@@ -34,7 +36,21 @@ class Places:
     ranks: npt.NDArray[np.int32]
 
 
-def block_lists(snapshot: Snapshot, block: Histories, k: int, engine: EngineSpec) -> pa.Table:
+@dataclass(frozen=True)
+class ListSpec:
+    """How lists are made; small and frozen, it travels to the workers."""
+
+    engine: EngineSpec
+    k: int
+    """Length of a list."""
+    rerank: Rerank = PLAIN
+    segments: tuple[str, ...] = ()
+    """Segments of users with a line of their own in the popularity, from line 1."""
+    has_user_rules: bool = False
+    """Whether segments also have a line in `Snapshot.allowed`."""
+
+
+def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Table:
     """Return the list of every user: min(k, eligible) items, none seen, unavailable or repeated.
 
     Columns: those of `recommendations` but run_id.
@@ -42,53 +58,74 @@ def block_lists(snapshot: Snapshot, block: Histories, k: int, engine: EngineSpec
     Raises:
         InvariantError: a list breaks this promise; never expected, checked on every run.
     """
-    masks = seen_masks(snapshot, block)
+    segments = {name: line for line, name in enumerate(spec.segments, start=1)}
+    line = np.array([segments.get(name or "", 0) for name in block.segments], np.int64)
+    masks = seen_masks(snapshot, block, line if spec.has_user_rules else np.zeros_like(line))
     queries, known = mean_profiles(snapshot.vectors, block)
-    of_known = masks.of(known)
-    found = ranked(snapshot, open_engine(engine, snapshot), queries, k, of_known)
-    check(found.rows, k, of_known)
     rest = np.setdiff1d(np.arange(len(block.users)), known)
-    by_popularity = popular(snapshot, k, masks.of(rest))
-    check(by_popularity.rows, k, masks.of(rest))
+    of_known, of_rest = masks.of(known), masks.of(rest)
+    engine = open_engine(spec.engine, snapshot)
+    found = best_lists(snapshot, ProfileCandidates(snapshot, engine, queries), spec, of_known)
+    popular = best_lists(snapshot, PopularCandidates(snapshot, line[rest]), spec, of_rest)
     return pa.concat_tables(
         [
             _profile_table(snapshot, block, known, found),
-            _popular_table(snapshot, block, rest, by_popularity),
+            _popular_table(snapshot, block, rest, popular),
         ]
     )
 
 
-def seen_masks(snapshot: Snapshot, block: Histories) -> Masks:
-    """Return what each user of a block may not be given: what they have seen."""
+def seen_masks(
+    snapshot: Snapshot, block: Histories, group: npt.NDArray[np.int64] | None = None
+) -> Masks:
+    """Return what each user of a block may not be given: what they have seen, and by rules."""
     owner = block.owner[block.seen]
     starts = np.searchsorted(owner, np.arange(len(block.users) + 1)).astype(np.int64)
-    group = np.zeros(len(block.users), np.int64)
+    group = np.zeros(len(block.users), np.int64) if group is None else group
     return Masks(block.rows[block.seen], starts, snapshot.allowed, group)
 
 
-def popular(snapshot: Snapshot, k: int, masks: Masks) -> Ranked:
-    """Return the k most popular rows that each query may be given; scores are popularity."""
-    order = np.lexsort((snapshot.rank, -snapshot.popularity))
-    rows = np.full((len(masks.group), min(k, max(1, len(order)))), -1, np.int64)
-    for query in range(len(rows)):
-        hidden = masks.hidden[masks.starts[query] : masks.starts[query + 1]]
-        may = masks.allowed[masks.group[query]].copy()
-        may[hidden] = False
-        best = order[may[order]][: rows.shape[1]]
-        rows[query, : len(best)] = best
-    scores = np.full(rows.shape, -np.inf)
-    scores[rows >= 0] = snapshot.popularity[rows[rows >= 0]]
-    return Ranked(rows, scores)
+def best_lists(snapshot: Snapshot, candidates: Candidates, spec: ListSpec, masks: Masks) -> Ranked:
+    """Return the lists of some users from their candidates, re-ranked where the settings ask."""
+    everything = np.arange(len(masks.group))
+    if not spec.rerank.is_needed:
+        found = candidates.best(everything, spec.k, masks)
+        check(found.rows, spec.k, masks, masks.eligible())
+        return found
+    eligible, depth = masks.eligible(), DEEPER * spec.k
+    rows = np.full((len(everything), spec.k), -1, np.int64)
+    open_ = everything
+    while len(open_):
+        part = masks.of(open_)
+        pool = candidates.best(open_, depth, part)
+        for promotion in snapshot.promoted:
+            only = replace(part, allowed=part.allowed & promotion)
+            pool = joined(snapshot, pool, candidates.best(open_, spec.k, only))
+        rows[open_] = spec.rerank.arranged(snapshot, pool, spec.k, part)
+        short = (rows[open_] >= 0).sum(1) < np.minimum(eligible[open_], spec.k)
+        # Caps may use up all candidates; deeper ones may still fit.
+        open_ = open_[short & (depth < eligible[open_])]
+        depth *= DEEPER
+    check(rows, spec.k, masks, (rows >= 0).sum(1))
+    return candidates.scored(rows)
 
 
-def check(rows: Rows, k: int, masks: Masks) -> None:
+def joined(snapshot: Snapshot, left: Ranked, right: Ranked) -> Ranked:
+    """Return the candidates of both, none twice, best first."""
+    twice = (right.rows[:, :, None] == left.rows[:, None, :]).any(2)
+    rows = np.concatenate([left.rows, np.where(twice, -1, right.rows)], axis=1)
+    scores = np.concatenate([left.scores, np.where(twice, -np.inf, right.scores)], axis=1)
+    return in_order(snapshot, Ranked(rows, scores))
+
+
+def check(rows: Rows, k: int, masks: Masks, eligible: npt.NDArray[np.int64]) -> None:
     """Check the promise of a list on every list that is made.
 
     Raises:
         InvariantError: it is broken.
     """
     filled = rows >= 0
-    if (filled.sum(1) != np.minimum(masks.eligible(), k)).any():
+    if (filled.sum(1) != np.minimum(eligible, k)).any():
         raise InvariantError("A list is shorter than k although more items are eligible.")
     line, _ = np.nonzero(filled)
     listed = rows[filled]

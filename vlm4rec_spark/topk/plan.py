@@ -13,12 +13,12 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from vlm4rec_spark.profiles.plan import blocks
 from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
-from vlm4rec_spark.topk.engines.choice import EngineSpec, open_engine
+from vlm4rec_spark.topk.engines.choice import open_engine
 from vlm4rec_spark.topk.engines.interface import Masks
-from vlm4rec_spark.topk.lists import block_lists, places
+from vlm4rec_spark.topk.lists import ListSpec, block_lists, places
 from vlm4rec_spark.topk.ranking import ranked
 from vlm4rec_spark.topk.reasons import SHOWN, similar_reasons
-from vlm4rec_spark.topk.snapshot import Snapshot, load_snapshot
+from vlm4rec_spark.topk.snapshot import Beside, Snapshot, load_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,17 +34,15 @@ class SearchSpec:
 
     snapshot: str
     """Folder of the item matrix."""
-    engine: EngineSpec
-    k: int
-    """Length of a list."""
+    beside: Beside
+    """Arrays of the run in that folder."""
+    lists: ListSpec
     run_id: str
     """Run that writes the rows."""
-    popularity: str | None = None
-    """File in the folder; None: every item is equally popular."""
 
     def open(self) -> Snapshot:
         """Map the item matrix; once per process."""
-        return load_snapshot(self.snapshot, self.popularity)
+        return load_snapshot(self.snapshot, self.beside)
 
 
 def recommendations(history: DataFrame, n_users: int, spec: SearchSpec) -> DataFrame:
@@ -54,11 +52,11 @@ def recommendations(history: DataFrame, n_users: int, spec: SearchSpec) -> DataF
     def build(table: pa.Table) -> pa.Table:
         snapshot = spec.open()
         block = histories(table, snapshot.find(table["item_id"].combine_chunks()))
-        return _as_written(block_lists(snapshot, block, spec.k, spec.engine), schema, spec.run_id)
+        return _as_written(block_lists(snapshot, block, spec.lists), schema, spec.run_id)
 
     return (
         blocks(history, n_users)
-        .select("block", "user_id", "item_id", "weight", "seen")
+        .select("block", "user_id", "item_id", "weight", "seen", "segment")
         .groupBy("block")
         .applyInArrow(build, RECOMMENDATIONS.spark_ddl())
     )
@@ -94,7 +92,8 @@ def neighbours(snapshot: Snapshot, targets: npt.NDArray[np.int64], spec: SearchS
         group=np.zeros(len(targets), np.int64),
     )
     queries = np.ascontiguousarray(snapshot.vectors[targets])
-    found = ranked(snapshot, open_engine(spec.engine, snapshot), queries, spec.k, itself)
+    engine = open_engine(spec.lists.engine, snapshot)
+    found = ranked(snapshot, engine, queries, spec.lists.k, itself)
     flat = places(found, targets)
     shared = snapshot.words.shared(flat.users, flat.rows, SHOWN)
     return pa.table(

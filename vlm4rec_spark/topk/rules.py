@@ -102,8 +102,8 @@ def _unknown(parts: Sequence[str], attributes: Collection[str]) -> str | None:
             return f"unknown attribute '{parts[1]}'{near(parts[1], attributes)} Known: {known}"
         return None
     if name not in COLUMNS:
-        known = (*COLUMNS, *(f"attributes.{a}.value" for a in attributes))
-        return f"unknown column '{name}'{near(name, known)} Known: {', '.join(COLUMNS)}"
+        full = (*COLUMNS, *(f"attributes.{a}.value" for a in attributes))
+        return f"unknown column '{name}'{near(name, full)} Known: {', '.join(COLUMNS)}"
     return None
 
 

@@ -3,8 +3,8 @@
 `items.arrow`: what is known of each item; `vectors.npy`: (n, d) float32 unit rows in the same
 order, alike rows together (see `engines.leaves`: `centroids.npy`, `offsets.npy`); `rank.npy`: the
 place of each row when sorted by id; `index/`: ScaNN's files, where it is used; `meta.json`: what
-the folder was made from; `popularity-*.npy` and `allowed-*.npy`: per state of the interactions
-and per set of rules, so that new events or rules never build an index.
+the folder was made from; `popularity-*.npy`, `allowed-*.npy` ...: see `Beside`, per state of the
+interactions and per set of rules, so that new events or rules never build an index.
 """
 
 from __future__ import annotations
@@ -48,6 +48,20 @@ Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Names of the arrays beside the matrix that a run uses, made by `write_array`."""
+
+    popularity: str | None = None
+    """(segments + 1, n) float64; None: every item is equally popular."""
+    allowed: str | None = None
+    """(groups, n) bool; None: every available item may be listed."""
+    promoted: str | None = None
+    """(promotions, n) bool; None: there are none."""
+    business: str | None = None
+    """(n,) float64 from 0 to 1; None: 0."""
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """One state of the catalogue; all arrays follow the rows of the matrix."""
 
@@ -59,8 +73,13 @@ class Snapshot:
     rank: npt.NDArray[np.int64]
     """Place of each row when sorted by item id: ties go by it."""
     popularity: npt.NDArray[np.float64]
+    """(segments + 1, n); line 0 is for everybody."""
     allowed: npt.NDArray[np.bool_]
     """(groups, n): which items may be listed for a group of users; line 0 is for everybody."""
+    promoted: npt.NDArray[np.bool_]
+    """(promotions, n): which items each promotion is for."""
+    business: npt.NDArray[np.float64]
+    """(n,) what the shop gains by an item, 0 to 1."""
     encoder: str = ""
     """model@revision the vectors come from."""
 
@@ -178,7 +197,7 @@ def write_array(folder: Path, kind: str, values: npt.NDArray[Any]) -> str:
 
     Args:
         folder: of the snapshot.
-        kind: 'popularity' ((n,) float64) or 'allowed' ((groups, n) bool).
+        kind: a field of `Beside`.
         values: the array.
     """
     values = np.ascontiguousarray(values)
@@ -195,15 +214,12 @@ def write_array(folder: Path, kind: str, values: npt.NDArray[Any]) -> str:
 
 
 @lru_cache(maxsize=1)
-def load_snapshot(
-    folder: str, popularity: str | None = None, allowed: str | None = None
-) -> Snapshot:
+def load_snapshot(folder: str, beside: Beside | None = None) -> Snapshot:
     """Map a folder; once per process, as folders never change.
 
     Args:
         folder: what `write_snapshot` wrote.
-        popularity: what `write_array` returned; None: every item is equally popular.
-        allowed: what `write_array` returned; None: every available item may be listed.
+        beside: arrays of the run.
 
     Raises:
         SchemaError: the folder is not there or was written by another version.
@@ -222,20 +238,24 @@ def load_snapshot(
         items = pa.ipc.open_file(source).read_all()
     n = len(items)
     available = items["available"].combine_chunks().fill_null(False)
+    beside = beside or Beside()
+    anybody = np.asarray(available.to_numpy(zero_copy_only=False), bool)[None, :]
     return Snapshot(
         folder=path,
         items=items,
         vectors=_mapped(path / "vectors.npy"),
         leaves=Leaves(_mapped(path / "centroids.npy"), np.load(path / "offsets.npy")),
         rank=_mapped(path / "rank.npy"),
-        popularity=_mapped(path / popularity) if popularity else np.zeros(n),
-        allowed=(
-            _mapped(path / allowed)
-            if allowed
-            else np.asarray(available.to_numpy(zero_copy_only=False), bool)[None, :]
-        ),
+        popularity=_or(path, beside.popularity, np.zeros((1, n))),
+        allowed=_or(path, beside.allowed, anybody),
+        promoted=_or(path, beside.promoted, np.zeros((0, n), bool)),
+        business=_or(path, beside.business, np.zeros(n)),
         encoder=meta["encoder"],
     )
+
+
+def _or(folder: Path, name: str | None, default: npt.NDArray[Any]) -> Any:
+    return _mapped(folder / name) if name else default
 
 
 def _mapped(path: Path) -> Any:

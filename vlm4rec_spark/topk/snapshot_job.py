@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from vlm4rec_spark.runs import RunContext
 
 logger = logging.getLogger(__name__)
-DIGITS = 9
-"""Popularity is rounded, so that sums in another order give the same file."""
 ITEMS_A_READ = 200_000
 """Rows one job brings to the driver: results of a job have an upper size in Spark."""
 
@@ -45,17 +43,6 @@ def take_snapshot(context: RunContext) -> str:
         with_scann = context.config.topk.engine == "scann"
         files.write_snapshot(folder, table, vectors, encoder, with_scann=with_scann)
     return str(folder)
-
-
-def take_popularity(snapshot: str, history: DataFrame) -> str:
-    """Write how popular each item of a snapshot is, by rows item_id, weight; return the file."""
-    total = history.groupBy("item_id").agg(F.round(F.sum("weight"), DIGITS).alias("popularity"))
-    weights = total.where("popularity > 0 AND item_id IS NOT NULL").toArrow()
-    matrix = files.load_snapshot(snapshot)
-    rows = matrix.find(weights["item_id"].combine_chunks())
-    popularity = np.zeros(len(matrix))
-    popularity[rows[rows >= 0]] = weights["popularity"].to_numpy()[rows >= 0]
-    return files.write_array(Path(snapshot), "popularity", popularity)
 
 
 def _items(context: RunContext) -> DataFrame:

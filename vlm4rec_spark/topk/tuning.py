@@ -19,7 +19,7 @@ from vlm4rec_spark.topk.lists import seen_masks
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from vlm4rec_spark.config_models import TopkConfig
+    from vlm4rec_spark.config_lists import TopkConfig
     from vlm4rec_spark.topk.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)

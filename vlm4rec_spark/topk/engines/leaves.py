@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 ONE_LEAF_BELOW = 20_000
 """Under this searching everything costs less than choosing where to search."""
+LEAVES = 1.5
+"""In multiples of the square root of the number of rows: more and smaller leaves scan less for the
+same recall, and cost more to build and to choose from."""
 SAMPLE_A_LEAF = 64
 ITERATIONS = 8
 ROWS_A_TILE = 4096
@@ -38,14 +41,14 @@ class Leaves:
 def build_leaves(vectors: Vectors) -> tuple[Leaves, npt.NDArray[np.int64]]:
     """Return the leaves of (n, d) unit rows, and the order that puts the rows leaf by leaf.
 
-    About sqrt(n) leaves; the same rows in the same order give the same leaves.
+    The same rows in the same order give the same leaves.
     """
     n = len(vectors)
     if n < ONE_LEAF_BELOW:
         mean = vectors.mean(0, dtype=np.float64)[None, :] if n else np.zeros((1, vectors.shape[1]))
         return Leaves(mean.astype(np.float32), np.array([0, n])), np.arange(n)
     rng = np.random.default_rng(SEED)
-    count = round(math.sqrt(n))
+    count = round(LEAVES * math.sqrt(n))
     sample = vectors[np.sort(rng.choice(n, min(n, count * SAMPLE_A_LEAF), replace=False))]
     centroids = sample[rng.choice(len(sample), count, replace=False)].copy()
     for _ in range(ITERATIONS):

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 QUERIES_A_TILE = 512
 ROWS_A_TILE = 2048
-COARSE_QUERIES = 2048
 
 
 class ListMajorEngine:
@@ -55,21 +54,18 @@ class ListMajorEngine:
 
     def _nearest_leaves(self, queries: Vectors, width: int) -> npt.NDArray[np.int64]:
         """Return (queries, width) leaves, the nearest in column 0."""
-        probes = np.empty((len(queries), width), np.int64)
         centroids = self.leaves.centroids
-        for start in range(0, len(queries), COARSE_QUERIES):
-            tile = queries[start : start + COARSE_QUERIES] @ centroids.T
-            first = tile.argmax(1)
-            tile[np.arange(len(tile)), first] = np.inf
-            if width < len(centroids):
-                chosen = np.argpartition(tile, -width, axis=1)[:, -width:]
-            else:
-                chosen = np.tile(np.arange(width), (len(tile), 1))
-            at = (chosen == first[:, None]).argmax(1)
-            lines = np.arange(len(tile))
-            chosen[lines, at] = chosen[:, 0]
-            chosen[:, 0] = first
-            probes[start : start + COARSE_QUERIES] = chosen
+        best = Best(len(queries), width, Masks.nothing(len(queries), len(centroids)))
+        nearest = np.empty(len(queries), np.int64)
+        for start in range(0, len(queries), QUERIES_A_TILE):
+            numbers = np.arange(start, min(start + QUERIES_A_TILE, len(queries)))
+            tile = queries[numbers] @ centroids.T
+            nearest[numbers] = tile.argmax(1)
+            best.add(tile, numbers, 0)
+        probes = best.rows(width)
+        at = (probes == nearest[:, None]).argmax(1)
+        lines = np.arange(len(queries))
+        probes[lines, at], probes[:, 0] = probes[:, 0].copy(), nearest
         return probes
 
     def _walk(self, best: Best, queries: Vectors, probes: npt.NDArray[np.int64]) -> None:

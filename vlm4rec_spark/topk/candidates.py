@@ -1,0 +1,82 @@
+"""Where the candidates of lists come from: nearness to a profile, or popularity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from vlm4rec_spark.topk.engines import kernels
+from vlm4rec_spark.topk.ranking import DIGITS, Ranked, ranked
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.topk.engines.interface import Engine, Masks, Rows, Vectors
+    from vlm4rec_spark.topk.snapshot import Snapshot
+
+
+class Candidates(Protocol):
+    """Scores items for users who are numbered from 0."""
+
+    def best(self, users: npt.NDArray[np.int64], k: int, masks: Masks) -> Ranked:
+        """Return the k best rows of some users, whose masks these are."""
+
+    def scored(self, rows: Rows) -> Ranked:
+        """Return rows of all users with their scores, in the order given."""
+
+
+@dataclass(frozen=True)
+class ProfileCandidates:
+    """Items near a profile; scores are cosines."""
+
+    snapshot: Snapshot
+    engine: Engine
+    queries: Vectors
+    """(users, d) unit rows."""
+
+    def best(self, users: npt.NDArray[np.int64], k: int, masks: Masks) -> Ranked:
+        """See `Candidates`."""
+        return ranked(self.snapshot, self.engine, self.queries[users], k, masks)
+
+    def scored(self, rows: Rows) -> Ranked:
+        """See `Candidates`."""
+        scores = np.empty(rows.shape)
+        kernels.dots(self.snapshot.vectors, self.queries, rows, scores)
+        return Ranked(rows, np.where(rows >= 0, np.round(scores, DIGITS), -np.inf))
+
+
+@dataclass(frozen=True)
+class PopularCandidates:
+    """Popular items, first in the user's segment, then with everybody; scores are popularity."""
+
+    snapshot: Snapshot
+    line: npt.NDArray[np.int64]
+    """Line of `Snapshot.popularity` for each user; 0 is for everybody."""
+
+    def best(self, users: npt.NDArray[np.int64], k: int, masks: Masks) -> Ranked:
+        """See `Candidates`."""
+        snapshot = self.snapshot
+        everybody = snapshot.popularity[0]
+        orders = {
+            line: np.lexsort((snapshot.rank, -everybody, -snapshot.popularity[line]))
+            for line in np.unique(self.line[users]).tolist()
+        }
+        rows = np.full((len(users), min(k, max(1, len(snapshot)))), -1, np.int64)
+        for number, user in enumerate(users):
+            order = orders[int(self.line[user])]
+            may = masks.allowed[masks.group[number]].copy()
+            may[masks.hidden[masks.starts[number] : masks.starts[number + 1]]] = False
+            best = order[may[order]][: rows.shape[1]]
+            rows[number, : len(best)] = best
+        return self._with_scores(rows, self.line[users])
+
+    def scored(self, rows: Rows) -> Ranked:
+        """See `Candidates`."""
+        return self._with_scores(rows, self.line)
+
+    def _with_scores(self, rows: Rows, line: npt.NDArray[np.int64]) -> Ranked:
+        scores = np.full(rows.shape, -np.inf)
+        user, place = np.nonzero(rows >= 0)
+        scores[user, place] = self.snapshot.popularity[line[user], rows[user, place]]
+        return Ranked(rows, scores)
