@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.engines.selection import Best
 
 if TYPE_CHECKING:
-    from vlm4rec_spark.topk.engines.interface import Masks, Rows, Vectors
+    from vlm4rec_spark.topk.engines.interface import Rows, Vectors
     from vlm4rec_spark.topk.engines.leaves import Leaves
 
 QUERIES_A_TILE = 512
