@@ -12,7 +12,8 @@ import pytest
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.config import load_config
-from vlm4rec_spark.errors import RecallError, SourceError
+from vlm4rec_spark.errors import ConfigError, RecallError, SourceError
+from vlm4rec_spark.pipeline import Pipeline
 from vlm4rec_spark.profiles import job as profiles_job
 from vlm4rec_spark.runs import RunContext, RunReport
 from vlm4rec_spark.tables import ITEM_VECTORS, ITEMS, PROFILES, RECOMMENDATIONS, RUNS, SIMILAR_ITEMS
@@ -206,3 +207,45 @@ def test_a_catalogue_without_vectors_says_to_run_the_catalog_job(
     write(spark, names, ITEMS, [{"item_id": "i00", "available": True}])
     with pytest.raises(SourceError, match="run the catalog job first"):
         topk_job.run(make_context(spark, names, tmp_path))
+
+
+def test_rules_segments_and_pins_hold_for_every_list(
+    spark: SparkSession, names: TableNames, tmp_path: Path
+) -> None:
+    fill_shop(spark, names)
+    users = [{"customer": f"u{u:02d}", "market": "DE" if u % 2 else "FR"} for u in range(USERS)]
+    users.append({"customer": "new here", "market": "DE"})
+    spark.createDataFrame(pa.Table.from_pylist(users)).write.parquet(f"{tmp_path}/users")
+    context = make_context(
+        spark, names, tmp_path,
+        "topk.rules=[\"item_id <> 'i03'\", \"title LIKE 'Item%'\"]",
+        "topk.user_rules={DE: \"item_id < 'i20'\"}",
+        "topk.deny=[i04]",
+        "topk.rerank.pins={i05: 2}",
+        "sources.users.format=parquet",
+        f"sources.users.path={tmp_path}/users",
+        "sources.users.columns={user_id: customer, segment: market}",
+        "topk.k=5",
+    )  # fmt: skip
+    recommend(context)
+    found = lists(context)
+    seen = {(r["user_id"], r["item_id"]) for r in log_rows()}
+    assert len(found) == USERS + 3
+    assert found["new here"][0][2].startswith("Popular")
+    for user, entries in found.items():
+        ids = [item for item, _, _ in entries]
+        assert len(set(ids)) == 5
+        assert not {"i03", "i04"} & set(ids)
+        assert (user, "i05") in seen or ids[1] == "i05"
+        if user == "new here" or (user[0] == "u" and int(user[1:]) % 2):
+            assert max(ids) < "i20"
+    assert max(max(item for item, _, _ in entries) for entries in found.values()) >= "i20"
+
+
+def test_a_rule_about_an_unknown_column_fails_before_any_work(
+    spark: SparkSession, names: TableNames, tmp_path: Path
+) -> None:
+    context = make_context(spark, names, tmp_path, 'topk.rules=["prise < 3"]')
+    with pytest.raises(ConfigError, match="did you mean 'price'"):
+        Pipeline(spark, context.config).recommend()
+    assert not spark.catalog.tableExists(f"{names.schema}.profiles")

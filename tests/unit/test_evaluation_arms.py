@@ -31,7 +31,8 @@ from vlm4rec_spark.evaluation.models import Pairs
 from vlm4rec_spark.evaluation.ranking import RankSpec, admitted, ranked
 from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.testing import unit_vectors
-from vlm4rec_spark.topk.lists import lists_for
+from vlm4rec_spark.topk.engines.choice import EngineSpec
+from vlm4rec_spark.topk.lists import ListSpec, block_lists
 from vlm4rec_spark.topk.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -113,13 +114,17 @@ def test_no_arm_lists_what_is_seen_repeated_or_outside_the_pool(
 
 
 def test_a_vector_arm_lists_exactly_what_the_product_lists(catalogue: Catalogue) -> None:
-    vectors = unit_vectors(N, 8, 2)
-    product = Snapshot(
-        folder=catalogue.folder, ids=catalogue.ids, vectors=vectors, available=np.arange(N),
-        popularity=np.zeros(N), titles=[""] * N, words=[{}] * N,
-    )  # fmt: skip
-    block = histories(history(), catalogue.ids)
-    theirs = [(e.user_id, e.rank, e.item_id) for e in lists_for(product, block, K, "exact")]
+    items = pa.table(
+        {
+            "item_id": catalogue.items["item_id"].cast(pa.string()),
+            "title": [""] * N,
+            "words": pa.array([[]] * N, pa.map_(pa.string(), pa.string())),
+        }
+    )
+    product = Snapshot.of(items, unit_vectors(N, 8, 2), np.ones((1, N), bool))
+    block = histories(history(), catalogue.rows_of(history()["item_id"]))
+    listed = block_lists(product, block, ListSpec(EngineSpec("exact"), K)).to_pylist()
+    theirs = [(e["user_id"], e["rank"], e["item_id"]) for e in listed]
     arm = VectorArm("title", "title")
     rows = ranked(history(), RankSpec(str(catalogue.folder), (arm,), K)).to_pylist()
     ours = [
@@ -209,7 +214,7 @@ def test_the_lists_of_another_tool_lose_what_may_not_be_listed_and_close_up(
 
 
 def test_excluded_users_still_meet_a_block_of_one_shape(catalogue: Catalogue) -> None:
-    block = histories(history(), catalogue.ids)
+    block = histories(history(), catalogue.rows_of(history()["item_id"]))
     nothing = [np.empty(0, np.int64)] * len(block.users)
     view = Block(catalogue, block, catalogue.pool("all"), nothing)
     for arm in ARMS:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vlm4rec_spark.profiles.vectors import Histories, histories, mean_profiles
+from vlm4rec_spark.profiles.vectors import histories, profile
 
 SIZES = st.integers(1, 6)
 
@@ -17,14 +17,6 @@ def unit(rows: np.ndarray) -> np.ndarray:
     """Scale rows to length 1."""
     scaled: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return scaled.astype(np.float32)
-
-
-def profile(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray | None:
-    """Return the profile of one user whose history is all rows."""
-    n = len(vectors)
-    one = Histories(["u"], np.array([0, n]), np.arange(n), weights, np.ones(n, bool))
-    found, known = mean_profiles(vectors, one)
-    return found[0] if len(known) else None
 
 
 @given(st.integers(0, 10_000), SIZES, SIZES)

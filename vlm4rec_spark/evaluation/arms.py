@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vlm4rec_spark.profiles.vectors import Histories, profile
-from vlm4rec_spark.topk.engines import ExactSearcher
-from vlm4rec_spark.topk.lists import DIGITS, best_rows, candidates
+from vlm4rec_spark.topk.engines.exact import ExactEngine
+from vlm4rec_spark.topk.engines.interface import Masks
+from vlm4rec_spark.topk.ranking import DIGITS
+from vlm4rec_spark.topk.ranking import ranked as nearest
 from vlm4rec_spark.topk.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -83,21 +85,15 @@ class VectorArm:
         """See `Arm`."""
         snapshot = _snapshot(block.catalogue, self.space, block.pool.tobytes())
         found = [_profile_of(snapshot.vectors, block, u) for u in range(len(block.excluded))]
-        queries = np.stack([q for q in found if q is not None]) if _any(found) else None
-        # As deep as the longest history, so that nobody's list runs short of candidates.
-        depth = k + max((len(rows) for rows in block.excluded), default=0)
-        near = iter(
-            ExactSearcher(snapshot.listable).nearest(queries, depth)
-            if queries is not None and len(snapshot.available)
-            else ()
-        )
-        for query, excluded in zip(found, block.excluded, strict=True):
-            positions = next(near, None) if query is not None else None
-            if query is None or positions is None:
-                yield np.empty(0, np.int64)
-                continue
-            rows = candidates(snapshot, positions, excluded, k)
-            yield best_rows(snapshot, query, rows, k)[0]
+        known = [user for user, query in enumerate(found) if query is not None]
+        lists: list[Ints] = [np.empty(0, np.int64)] * len(found)
+        if known:
+            queries = np.stack([query for query in found if query is not None])
+            masks = _masks([block.excluded[user] for user in known], snapshot)
+            best = nearest(snapshot, ExactEngine(snapshot.vectors), queries, k, masks)
+            for user, rows in zip(known, best.rows, strict=True):
+                lists[user] = rows[rows >= 0]
+        yield from lists
 
 
 @dataclass(frozen=True)
@@ -210,8 +206,10 @@ def best_scores(scores: Floats, pool: Ints, excluded: Ints, k: int) -> Ints:
     return best
 
 
-def _any(found: list[npt.NDArray[np.float32] | None]) -> bool:
-    return any(query is not None for query in found)
+def _masks(excluded: list[Ints], snapshot: Snapshot) -> Masks:
+    starts = np.cumsum([0, *(len(rows) for rows in excluded)]).astype(np.int64)
+    hidden = np.concatenate(excluded).astype(np.int64)
+    return Masks(hidden, starts, snapshot.allowed, np.zeros(len(excluded), np.int64))
 
 
 def _profile_of(vectors: Vectors, block: Block, user: int) -> npt.NDArray[np.float32] | None:
@@ -230,15 +228,9 @@ def _filled(catalogue: Catalogue, space: str) -> Vectors:
 
 @lru_cache(maxsize=4)
 def _snapshot(catalogue: Catalogue, space: str, pool: bytes) -> Snapshot:
-    """Return a space as the product's own snapshot; rows with a vector are available."""
-    vectors = catalogue.space(space)
+    """Return a space as the product's own snapshot; rows with a vector may be listed."""
+    vectors = np.asarray(catalogue.space(space)).view(np.ndarray)
     rows = np.frombuffer(pool, np.int64)
-    return Snapshot(
-        folder=catalogue.folder,
-        ids=catalogue.ids,
-        vectors=vectors,
-        available=rows[np.isfinite(vectors[rows, 0])],
-        popularity=np.zeros(len(vectors)),
-        titles=[],
-        words=[],
-    )
+    allowed = np.zeros((1, len(vectors)), bool)
+    allowed[0, rows[np.isfinite(vectors[rows, 0])]] = True
+    return Snapshot.of(catalogue.items.select(["item_id"]), vectors, allowed)

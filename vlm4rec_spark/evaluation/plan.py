@@ -40,7 +40,7 @@ def pairs(history: DataFrame, n_users: int, folder: str) -> DataFrame:
 def _pairs_of_block(folder: str) -> Callable[[pa.Table], pa.Table]:
     def build(table: pa.Table) -> pa.Table:
         catalogue = load_catalogue(folder)
-        block, n = histories(table, catalogue.ids), len(catalogue.items)
+        block, n = histories(table, catalogue.rows_of(table["item_id"])), len(catalogue.items)
         keys, shares = [], []
         for user in range(len(block.users)):
             part = block.of(user)

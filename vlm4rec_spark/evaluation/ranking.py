@@ -45,7 +45,7 @@ def ranked(history: pa.Table, spec: RankSpec) -> pa.Table:
     All arms see one `Block` per view, made here: what may be listed is not theirs to decide.
     """
     catalogue = load_catalogue(spec.folder)
-    block = histories(history, catalogue.ids)
+    block = histories(history, catalogue.rows_of(history["item_id"]))
     parts = []
     for pool, variants, excluded in _views(catalogue, block):
         view = Block(catalogue, block, catalogue.pool(pool), excluded)
@@ -67,7 +67,7 @@ def admitted(arm: str, foreign: pa.Table, history: pa.Table, spec: RankSpec) -> 
         spec: folder and k.
     """
     catalogue = load_catalogue(spec.folder)
-    block = histories(history, catalogue.ids)
+    block = histories(history, catalogue.rows_of(history["item_id"]))
     place = {user: n for n, user in enumerate(block.users)}
     user = np.array([place.get(u, -1) for u in foreign["user_id"].to_pylist()], np.int64)
     item = catalogue.rows_of(foreign["item_id"])

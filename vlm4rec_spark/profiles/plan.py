@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 SECONDS_A_DAY = 86_400
 MOST_HALVINGS = 900
 """Beyond this every event is equally old: a weight of 0 would mean that it does not count."""
-USERS_A_BLOCK = 8192
-"""Users handled together: enough for large matrix products, few enough for some 100 MB."""
+USERS_A_BLOCK = 1000
+USERS_A_SEARCH = 8192
+"""Users searched for together: enough for large matrix products, few enough for some 100 MB."""
 
 
 def events(interactions: DataFrame, items: DataFrame, config: ProfilesConfig) -> DataFrame:
@@ -162,9 +163,9 @@ def with_segments(rows: DataFrame, users: DataFrame | None) -> DataFrame:
     )
 
 
-def blocks(rows: DataFrame, n_users: int) -> DataFrame:
+def blocks(rows: DataFrame, n_users: int, size: int = USERS_A_BLOCK) -> DataFrame:
     """Add `block`: users of one block are handled together, the same ones on any cluster."""
-    count = max(1, -(-n_users // USERS_A_BLOCK))
+    count = max(1, -(-n_users // size))
     return rows.withColumn("block", F.expr(f"pmod(xxhash64(user_id), {count})"))
 
 
@@ -179,7 +180,7 @@ def profiles(rows: DataFrame, n_users: int, snapshot: str) -> DataFrame:
         )
     )
     found = (
-        blocks(rows.where("weight > 0"), n_users)
+        blocks(rows.where("weight > 0"), n_users, USERS_A_SEARCH)
         .select("block", "user_id", "item_id", "weight", "seen")
         .groupBy("block")
         .applyInArrow(

@@ -33,6 +33,10 @@ class Histories:
     segments: tuple[str | None, ...] = ()
     """Segment of each user; empty where nobody has one."""
 
+    def of(self, user: int) -> slice:
+        """Return where the history of a user stands."""
+        return slice(int(self.starts[user]), int(self.starts[user + 1]))
+
     @property
     def owner(self) -> npt.NDArray[np.int64]:
         """Number of the user of each row."""
@@ -104,3 +108,19 @@ def mean_profiles(vectors: Vectors, block: Histories) -> tuple[Vectors, npt.NDAr
     liked[block.owner[block.weights > 0]] = True
     known = np.flatnonzero(liked & (norms >= SMALLEST_NORM))
     return (total[known] / norms[known, None]).astype(np.float32), known
+
+
+def profile(vectors: Vectors, weights: npt.NDArray[np.float64]) -> Vectors | None:
+    """Return the profile of one user; None where there is none.
+
+    Args:
+        vectors: (n, d) float32, unit rows.
+        weights: (n,) float64, not negative.
+
+    >>> profile(np.eye(2, dtype=np.float32), np.array([1.0, 0.0])).tolist()
+    [1.0, 0.0]
+    """
+    n = len(vectors)
+    one = Histories(["user"], np.array([0, n]), np.arange(n), weights, np.ones(n, bool))
+    found, known = mean_profiles(np.ascontiguousarray(vectors), one)
+    return found[0] if len(known) else None

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from vlm4rec_spark.profiles.plan import blocks
+from vlm4rec_spark.profiles.plan import USERS_A_SEARCH, blocks
 from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk.engines.choice import open_engine
@@ -55,7 +55,7 @@ def recommendations(history: DataFrame, n_users: int, spec: SearchSpec) -> DataF
         return _as_written(block_lists(snapshot, block, spec.lists), schema, spec.run_id)
 
     return (
-        blocks(history, n_users)
+        blocks(history, n_users, USERS_A_SEARCH)
         .select("block", "user_id", "item_id", "weight", "seen", "segment")
         .groupBy("block")
         .applyInArrow(build, RECOMMENDATIONS.spark_ddl())

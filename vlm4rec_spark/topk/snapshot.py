@@ -83,6 +83,28 @@ class Snapshot:
     encoder: str = ""
     """model@revision the vectors come from."""
 
+    @staticmethod
+    def of(items: pa.Table, vectors: Vectors, allowed: npt.NDArray[np.bool_]) -> Snapshot:
+        """Return a snapshot of arrays in memory, rows sorted by id, in one leaf, for exact search.
+
+        Args:
+            items: columns of `ITEMS`, item_id at least.
+            vectors: (n, d) float32; rows that may not be listed can be NaN.
+            allowed: (groups, n).
+        """
+        n = len(vectors)
+        return Snapshot(
+            folder=Path(),
+            items=items,
+            vectors=vectors,
+            leaves=Leaves(np.zeros((1, vectors.shape[1]), np.float32), np.array([0, n])),
+            rank=np.arange(n),
+            popularity=np.zeros((1, n)),
+            allowed=allowed,
+            promoted=np.zeros((0, n), bool),
+            business=np.zeros(n),
+        )
+
     def __len__(self) -> int:
         return len(self.vectors)
 
