@@ -91,7 +91,12 @@ def _packages(_: Config) -> Iterator[Check]:
         yield Check("Spark and Delta", "ok", "brought by the Databricks runtime")
     else:
         yield _spark_and_delta()
-    for package, extra in (("sentence-transformers", "encode"), ("scann", "topk")):
+    for package, extra in (
+        ("sentence-transformers", "encode"),
+        ("numba", "topk"),
+        ("sqlglot", "topk"),
+        ("scann", "topk"),
+    ):
         found = _version(package)
         advice = f"missing; run: pip install 'vlm4rec-spark[{extra}]'"
         yield Check(package, "ok" if found else "note", found or advice)

@@ -109,10 +109,16 @@ class Pipeline:
         with in_our_words():
             return self._stage("publish", dry_run=dry_run)
 
-    def search(self, text: str, k: int = 10) -> DataFrame:
-        """Return the k items nearest to a sentence, best first."""
+    def search(self, text: str, k: int = 10, where: str | None = None) -> DataFrame:
+        """Return the k items nearest to a sentence, best first.
+
+        Args:
+            text: the sentence.
+            k: items wanted.
+            where: condition that every item meets, as in `topk.rules`.
+        """
         search = import_module("vlm4rec_spark.topk.search").search
-        return cast("DataFrame", search(self.context, text, k))
+        return cast("DataFrame", search(self.context, text, k, where))
 
     def _run(self, name: str, stages: Sequence[str]) -> RunReport:
         with in_our_words(), Lease(self.context, name).held():

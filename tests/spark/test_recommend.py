@@ -19,6 +19,9 @@ from vlm4rec_spark.runs import RunContext, RunReport
 from vlm4rec_spark.tables import ITEM_VECTORS, ITEMS, PROFILES, RECOMMENDATIONS, RUNS, SIMILAR_ITEMS
 from vlm4rec_spark.topk import audit
 from vlm4rec_spark.topk import job as topk_job
+from vlm4rec_spark.topk.facts_job import meets, parsed
+from vlm4rec_spark.topk.snapshot import load_snapshot
+from vlm4rec_spark.topk.snapshot_job import take_snapshot
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -240,6 +243,10 @@ def test_rules_segments_and_pins_hold_for_every_list(
         if user == "new here" or (user[0] == "u" and int(user[1:]) % 2):
             assert max(ids) < "i20"
     assert max(max(item for item, _, _ in entries) for entries in found.values()) >= "i20"
+    snapshot = load_snapshot(take_snapshot(context))
+    rules = parsed(context.config, ["item_id IN ('i01', 'i02') AND title <> 'Item 2'"], "where")
+    met = meets(context, snapshot, rules)
+    assert snapshot.ids.filter(pa.array(met)).to_pylist() == ["i01"]
 
 
 def test_a_rule_about_an_unknown_column_fails_before_any_work(

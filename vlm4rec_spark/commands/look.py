@@ -11,7 +11,8 @@ from vlm4rec_spark.errors import ConfigError
 def _search(options: argparse.Namespace) -> int:
     if options.k < 1:
         raise ConfigError(f"-k must be 1 or more (found {options.k}).")
-    for row in pipeline_of(options).search(options.text, options.k).collect():
+    found = pipeline_of(options).search(options.text, options.k, options.where)
+    for row in found.collect():
         say("\n".join(_told(row.asDict(recursive=True))))
     return 0
 
@@ -27,6 +28,7 @@ def _told(row: dict[str, object]) -> list[str]:
 def _search_options(parser: Parser) -> None:
     parser.add_argument("text", help='for example "floral midi dress for a garden party"')
     parser.add_argument("-k", type=int, default=10, help="number of items")
+    parser.add_argument("--where", help='condition on the items: "price < 50"')
 
 
 def _ddl(options: argparse.Namespace) -> int:

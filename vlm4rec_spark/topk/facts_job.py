@@ -44,7 +44,7 @@ def check_rules(config: Config) -> None:
         (tuple(p.rule for p in config.topk.rerank.promote), "topk.rerank.promote"),
     ):
         try:
-            _parsed(config, texts, where)
+            parsed(config, texts, where)
         except ConfigError as error:
             mistakes.append(str(error))
     users = config.sources.users
@@ -96,10 +96,10 @@ def take_beside(
         SourceError: a rule cannot be evaluated on the items.
     """
     topk, snapshot = context.config.topk, load_snapshot(folder)
-    rules = _parsed(context.config, topk.rules, "topk.rules")
-    per_segment = _parsed(context.config, topk.user_rules.values(), "topk.user_rules")
+    rules = parsed(context.config, topk.rules, "topk.rules")
+    per_segment = parsed(context.config, topk.user_rules.values(), "topk.user_rules")
     promoted = [p.rule for p in topk.rerank.promote]
-    promotions = _parsed(context.config, promoted, "topk.rerank.promote")
+    promotions = parsed(context.config, promoted, "topk.rerank.promote")
     columns = {f"rule{n}": _holds(rule) for n, rule in enumerate(rules)}
     columns |= {f"user{n}": _holds(rule) for n, rule in enumerate(per_segment)}
     columns |= {f"promoted{n}": _holds(rule) for n, rule in enumerate(promotions)}
@@ -165,7 +165,28 @@ def scaled(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.where(known, (np.where(known, values, low) - low) / max(high - low, 1e-12), 0.0)
 
 
-def _parsed(config: Config, texts: Iterable[str], where: str) -> tuple[Rule, ...]:
+def meets(
+    context: RunContext, snapshot: Snapshot, rules: tuple[Rule, ...]
+) -> npt.NDArray[np.bool_]:
+    """Return (n,) which items meet all rules.
+
+    Raises:
+        SourceError: a rule cannot be evaluated on the items.
+    """
+    columns = {f"rule{n}": _holds(rule) for n, rule in enumerate(rules)}
+    facts = _facts(context, snapshot, columns) if columns else {}
+    all_met = np.ones(len(snapshot), bool)
+    for holds in facts.values():
+        all_met &= holds > 0
+    return all_met
+
+
+def parsed(config: Config, texts: Iterable[str], where: str) -> tuple[Rule, ...]:
+    """Parse conditions over the columns and attributes of this configuration.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
     wanted = tuple(texts)
     if not wanted:
         return ()
@@ -215,7 +236,7 @@ def _facts(
     except Exception as error:
         # Types that do not fit show when Spark analyses or runs the rule; differs on Connect.
         reason = str(error).strip().partition("\n")[0][:300]
-        raise SourceError(f"topk.rules cannot be evaluated on the items: {reason}") from error
+        raise SourceError(f"The rules cannot be evaluated on the items: {reason}") from error
     rows = snapshot.find(table["item_id"].combine_chunks())
     found = {}
     for name in columns:

@@ -14,6 +14,7 @@ from vlm4rec_spark.errors import SourceError
 from vlm4rec_spark.tables import DESCRIPTIONS, IMAGES, ITEMS
 from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.engines.interface import Masks
+from vlm4rec_spark.topk.facts_job import meets, parsed
 from vlm4rec_spark.topk.ranking import ranked
 from vlm4rec_spark.topk.snapshot import load_snapshot
 from vlm4rec_spark.topk.snapshot_job import take_snapshot
@@ -24,14 +25,22 @@ if TYPE_CHECKING:
     from vlm4rec_spark.runs import RunContext
 
 
-def search(context: RunContext, text: str, k: int) -> DataFrame:
+def search(context: RunContext, text: str, k: int, where: str | None = None) -> DataFrame:
     """Return the k available items nearest to a sentence, best first.
 
     Columns: rank, item_id, score, title, uri, attributes (map, visible ones only).
 
+    Args:
+        context: the run.
+        text: the sentence.
+        k: items wanted.
+        where: condition that every item meets, as in `topk.rules`.
+
     Raises:
+        ConfigError: the condition is wrong.
         SourceError: no item has a vector yet, or they come from another encoder.
     """
+    rule = parsed(context.config, [where], "where") if where else ()
     snapshot = load_snapshot(take_snapshot(context))
     encoder = encoder_spec(context.config)
     if encoder.identity != snapshot.encoder:
@@ -40,10 +49,9 @@ def search(context: RunContext, text: str, k: int) -> DataFrame:
             f"{encoder.identity}; run the catalog job, or set embed.model back."
         )
     query = encode_texts(encoder, [text])
-    anybody = Masks(
-        np.zeros(0, np.int64), np.zeros(2, np.int64), snapshot.allowed, np.zeros(1, np.int64)
-    )
-    found = ranked(snapshot, ExactEngine(snapshot.vectors), query, k, anybody)
+    allowed = snapshot.allowed & meets(context, snapshot, rule)
+    masks = Masks(np.zeros(0, np.int64), np.zeros(2, np.int64), allowed, np.zeros(1, np.int64))
+    found = ranked(snapshot, ExactEngine(snapshot.vectors), query, k, masks)
     best, scores = found.rows[0][found.rows[0] >= 0], found.scores[0]
     spark, names = context.spark, context.names
     hits = spark.createDataFrame(
