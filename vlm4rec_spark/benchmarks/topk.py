@@ -58,7 +58,8 @@ class Setting:
         """Return how many times less CPU than exact search an engine takes, and its recall."""
         users = len(self.queries)
         masks = Masks.nothing(users, len(self.vectors))
-        engine.nearest(self.queries[:64], K, Masks.nothing(64, len(self.vectors)))
+        warm = min(64, users)
+        engine.nearest(self.queries[:warm], K, Masks.nothing(warm, len(self.vectors)))
         seconds, found = cpu_seconds(lambda: engine.nearest(self.queries, K, masks))
         some = found[: len(self.truth.exact)]
         recall = recall_of(self.vectors, self.truth.queries, some, self.truth.exact)

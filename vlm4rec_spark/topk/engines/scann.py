@@ -82,7 +82,8 @@ class ScannEngine:
             options["pre_reorder_num_neighbors"] = candidates_scored(depth, k, self.n)
         rows, scores = self.index.search_batched(np.ascontiguousarray(queries), **options)
         rows = rows.astype(np.int64)
-        # Short lines are padded with row 0 and a score that is no number.
+        # Short lines are padded with any row and a score that is no number.
+        rows = np.where(np.isnan(scores), 0, rows)
         good = ~np.isnan(scores) & masks.allowed[masks.group[:, None], rows]
         n_hidden = np.diff(masks.starts)
         if n_hidden.any():
