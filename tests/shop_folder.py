@@ -80,9 +80,7 @@ def write_shop(folder: Path) -> Config:
     items = pa.table({"item_id": ids, "title": titles, "available": available,
                       "words": pa.array([list(w.items()) for w in words],
                                         pa.map_(pa.string(), pa.string()))})  # fmt: skip
-    write_snapshot(
-        folder / "index/snapshot-1", items, np.asarray(vectors), lambda *_: None, "demo@1"
-    )
+    write_snapshot(folder / "index/snapshot-1", items, np.asarray(vectors), "demo@1")
     events = [
         {"customer": user, "item_id": ids[9], "timestamp": NOW, "kind": "purchase"}
         for user in users

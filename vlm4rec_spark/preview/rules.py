@@ -72,11 +72,11 @@ def tried(
     items that the rules allow and the shopper has neither seen nor on the list.
     """
     matrix = shop.matrix()
-    place = {str(item): row for row, item in enumerate(matrix.ids)}
+    place = {str(item): row for row, item in enumerate(matrix.names)}
 
     def allowed(item_id: str) -> bool:
         row = place.get(item_id)
-        words = matrix.words[row] if row is not None else {}
+        words = matrix.words.of(int(row)) if row is not None else {}
         return all(rule.allows(words) for rule in rules)
 
     stays = [entry for entry in listed if allowed(entry.item.item_id)]
@@ -100,11 +100,11 @@ def _next_best(
     order = matrix.available[np.lexsort((matrix.available, -scores))]
     chosen: list[str] = []
     for row in order:
-        item = str(matrix.ids[row])
-        if item not in taken and all(rule.allows(matrix.words[row]) for rule in rules):
+        item = str(matrix.names[row])
+        if item not in taken and all(rule.allows(matrix.words.of(int(row))) for rule in rules):
             chosen.append(item)
         if len(chosen) == n:
             break
-    vectors = matrix.vectors[[int(np.flatnonzero(matrix.ids == item)[0]) for item in chosen]]
+    vectors = matrix.vectors[[int(np.flatnonzero(matrix.names == item)[0]) for item in chosen]]
     best = (vectors @ interests.T).max(axis=1) if chosen else np.empty(0)
     return shop.ranked(chosen, best)

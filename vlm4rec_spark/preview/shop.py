@@ -202,10 +202,10 @@ class Shop:
     ) -> list[Listed]:
         """Return the available items nearest to a vector in the space of the matrix."""
         matrix = self.matrix()
-        rows = matrix.available[~np.isin(matrix.ids[matrix.available], list(without))]
+        rows = matrix.available[~np.isin(matrix.names[matrix.available], list(without))]
         scores = matrix.vectors[rows] @ query
         order = np.lexsort((rows, -scores))[:n]
-        return self.ranked([str(i) for i in matrix.ids[rows[order]]], scores[order])
+        return self.ranked([str(i) for i in matrix.names[rows[order]]], scores[order])
 
     def spaces(self) -> list[str]:
         """Return the spaces in which items have vectors, the served one first."""
@@ -237,14 +237,14 @@ class Shop:
         matrix = self.matrix()
         found: dict[str, set[str]] = {}
         for row in matrix.available:
-            for name, value in matrix.words[row].items():
+            for name, value in matrix.words.of(int(row)).items():
                 found.setdefault(name, set()).add(value)
         return {name: sorted(values) for name, values in sorted(found.items())}
 
     def _space(self, space: str) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float32]]:
         if space == self.config.embed.serve_space:
             matrix = self.matrix()
-            return matrix.ids, matrix.vectors
+            return matrix.names, matrix.vectors
         table = _delta_table(self._folder / "item_vectors")
         return _vectors(str(self._folder / "item_vectors"), table.version(), space)
 

@@ -114,6 +114,16 @@ class Snapshot:
         return self.items["item_id"].combine_chunks()
 
     @cached_property
+    def names(self) -> npt.NDArray[np.str_]:
+        """Item ids as numpy strings; for programs that look at items one by one."""
+        return np.asarray(self.ids.to_pylist(), dtype=np.str_)
+
+    @cached_property
+    def available(self) -> npt.NDArray[np.int64]:
+        """Rows of the items that everybody may be given, ascending."""
+        return np.flatnonzero(self.allowed[0])
+
+    @cached_property
     def titles(self) -> pa.Array:
         """Titles, empty where there is none."""
         return pc.fill_null(self.items["title"].combine_chunks(), "")
