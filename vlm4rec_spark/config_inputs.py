@@ -162,6 +162,12 @@ class UsersSource(Source):
     columns: UserColumns = UserColumns()
     """Column mapping."""
 
+    @model_validator(mode="after")
+    def _read_whole(self) -> UsersSource:
+        if self.watermark is not None:
+            raise ValueError("users are read whole; leave watermark null")
+        return self
+
 
 class SourcesConfig(Model):
     """The inputs."""
