@@ -117,3 +117,25 @@ class TableSpec:
 def quoted(text: str) -> str:
     """Return the text as a SQL literal."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def table(
+    name: str,
+    comment: str,
+    key: str,
+    *columns: Column,
+    checks: tuple[tuple[str, str], ...] = (),
+    cluster_by: str = "",
+) -> TableSpec:
+    """Build a spec; key columns are never null, and the table is clustered by them."""
+    keys = tuple(key.split())
+    fixed = tuple(Column(c.name, c.type, c.comment, c.name not in keys) for c in columns)
+    # Delta clusters by four columns at most and collects no statistics on nested ones.
+    clustered = tuple(cluster_by.split()) or keys[:4]
+    return TableSpec(name, fixed, keys, clustered, checks, comment)
+
+
+def one_of(column: str, *values: str) -> tuple[str, str]:
+    """Return the name and the text of a constraint: the column holds one of the values."""
+    listed = ", ".join(quoted(value) for value in values)
+    return (f"{column}_known", f"{column} IN ({listed})")

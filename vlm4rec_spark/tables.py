@@ -13,8 +13,9 @@ from vlm4rec_spark.table_spec import (
     TEXT,
     Column,
     TableSpec,
-    quoted,
+    one_of,
     sql_type,
+    table,
 )
 
 __all__ = [
@@ -49,28 +50,7 @@ VOLATILE = frozenset({"run_id", "updated_at", "described_at"})
 """Columns that say when and by whom a row was written; alone they never make a row differ."""
 
 
-def _table(
-    name: str,
-    comment: str,
-    key: str,
-    *columns: Column,
-    checks: tuple[tuple[str, str], ...] = (),
-    cluster_by: str = "",
-) -> TableSpec:
-    """Build a spec; key columns are never null, and the table is clustered by them."""
-    keys = tuple(key.split())
-    fixed = tuple(Column(c.name, c.type, c.comment, c.name not in keys) for c in columns)
-    # Delta clusters by four columns at most and collects no statistics on nested ones.
-    clustered = tuple(cluster_by.split()) or keys[:4]
-    return TableSpec(name, fixed, keys, clustered, checks, comment)
-
-
-def _one_of(column: str, *values: str) -> tuple[str, str]:
-    listed = ", ".join(quoted(value) for value in values)
-    return (f"{column}_known", f"{column} IN ({listed})")
-
-
-ITEMS = _table(
+ITEMS = table(
     "items",
     "The catalogue: one row per item ever seen",
     "item_id",
@@ -88,7 +68,7 @@ ITEMS = _table(
     checks=(("available_known", "available IS NOT NULL"),),
 )
 
-IMAGES = _table(
+IMAGES = table(
     "images",
     "The pictures of the items: what was read and what failed",
     "item_id position",
@@ -102,7 +82,7 @@ IMAGES = _table(
     Column("code", TEXT, "Code of the error"),
     Column("message", TEXT, "The error in words"),
     checks=(
-        _one_of("status", "ok", "error"),
+        one_of("status", "ok", "error"),
         ("ok_is_hashed", "status <> 'ok' OR sha256 IS NOT NULL"),
     ),
 )
@@ -135,12 +115,12 @@ _DESCRIPTION_COLUMNS = (
     Column("described_at", MOMENT, "When the answer came"),
 )
 _DESCRIPTION_CHECKS = (
-    _one_of("status", "ok", "error", "skipped"),
+    one_of("status", "ok", "error", "skipped"),
     ("ok_is_described", "status <> 'ok' OR description IS NOT NULL"),
     ("error_has_code", "status <> 'error' OR error_code IS NOT NULL"),
 )
 
-DESCRIPTIONS_LOG = _table(
+DESCRIPTIONS_LOG = table(
     "descriptions_log",
     "Every answer of the model, good or bad; append-only",
     "request_key attempt",
@@ -159,7 +139,7 @@ DESCRIPTIONS_LOG = _table(
     checks=_DESCRIPTION_CHECKS,
 )
 
-ENGINE_METRICS = _table(
+ENGINE_METRICS = table(
     "engine_metrics",
     "What the local model servers were doing, some samples a minute",
     "run_id server sampled_at",
@@ -176,7 +156,7 @@ ENGINE_METRICS = _table(
     Column("generated_tokens", DOUBLE, "Tokens written, since the start"),
 )
 
-DESCRIPTIONS = _table(
+DESCRIPTIONS = table(
     "descriptions",
     "The description in force for each request key",
     "request_key",
@@ -184,7 +164,7 @@ DESCRIPTIONS = _table(
     checks=_DESCRIPTION_CHECKS,
 )
 
-EMBEDDINGS = _table(
+EMBEDDINGS = table(
     "embeddings",
     "Unit vectors of texts and pictures, cached by content and encoder",
     "text_sha256 encoder",
@@ -195,7 +175,7 @@ EMBEDDINGS = _table(
     checks=(("vector_filled", "vector IS NOT NULL AND size(vector) > 0"),),
 )
 
-ITEM_VECTORS = _table(
+ITEM_VECTORS = table(
     "item_vectors",
     "The vector in force for each item and space",
     "item_id space",
@@ -207,13 +187,13 @@ ITEM_VECTORS = _table(
     Column("status", TEXT, "ok or error"),
     Column("message", TEXT, "The error in words"),
     checks=(
-        _one_of("status", "ok", "error"),
+        one_of("status", "ok", "error"),
         ("ok_has_vector", "status <> 'ok' OR size(vector) > 0"),
     ),
     cluster_by="space item_id",
 )
 
-PROFILES = _table(
+PROFILES = table(
     "profiles",
     "What each user likes, as unit vectors",
     "user_id interest_no",
@@ -226,7 +206,7 @@ PROFILES = _table(
     checks=(("vector_filled", "vector IS NOT NULL AND size(vector) > 0"),),
 )
 
-RECOMMENDATIONS = _table(
+RECOMMENDATIONS = table(
     "recommendations",
     "The list of each user",
     "user_id rank",
@@ -241,13 +221,13 @@ RECOMMENDATIONS = _table(
     Column("arm", TEXT, "profile or popular"),
     Column("run_id", TEXT, "Run that last changed the row"),
     checks=(
-        _one_of("arm", "profile", "popular"),
+        one_of("arm", "profile", "popular"),
         ("rank_from_one", "rank >= 1"),
         ("item_named", "item_id IS NOT NULL"),
     ),
 )
 
-SIMILAR_ITEMS = _table(
+SIMILAR_ITEMS = table(
     "similar_items",
     "The nearest items of each item",
     "target_item_id rank",
@@ -260,7 +240,7 @@ SIMILAR_ITEMS = _table(
     checks=(("rank_from_one", "rank >= 1"), ("another_item", "item_id <> target_item_id")),
 )
 
-RUNS = _table(
+RUNS = table(
     "runs",
     "What each stage of each run did",
     "run_id stage",
@@ -276,7 +256,7 @@ RUNS = _table(
     Column("bottleneck", TEXT, "What the stage spent its time on, in words"),
 )
 
-METRICS = _table(
+METRICS = table(
     "metrics",
     "What an evaluation found: a value with its interval for each arm, slice and metric",
     "run_id arm pool variants slice segment metric",
@@ -296,11 +276,11 @@ METRICS = _table(
     Column("difference_low", DOUBLE, "Lower end of the 95 % interval of the difference"),
     Column("difference_high", DOUBLE, "Upper end"),
     Column("p_holm", DOUBLE, "p of the difference, Holm over the arms"),
-    checks=(_one_of("pool", "all", "cold"), _one_of("variants", "kept", "collapsed")),
+    checks=(one_of("pool", "all", "cold"), one_of("variants", "kept", "collapsed")),
     cluster_by="run_id arm slice metric",
 )
 
-METRICS_PER_USER = _table(
+METRICS_PER_USER = table(
     "metrics_per_user",
     "The metrics of every test user, for slices and tests of your own",
     "run_id arm pool variants user_id",
@@ -312,7 +292,7 @@ METRICS_PER_USER = _table(
     Column("metrics", pa.map_(TEXT, DOUBLE), "Metric -> value; absent where a list has none"),
 )
 
-LEASES = _table(
+LEASES = table(
     "leases",
     "Which run is working on what: a job runs once at a time",
     "job",
@@ -327,7 +307,7 @@ _FETCHED = (
     Column("source_hash", TEXT, "Hash of the source's table and column mapping"),
 )
 
-SOURCE_ITEMS = _table(
+SOURCE_ITEMS = table(
     "source_items",
     "The catalogue as fetched so far, where sources.items.watermark is set",
     "item_id",
@@ -336,7 +316,7 @@ SOURCE_ITEMS = _table(
     *_FETCHED,
 )
 
-SOURCE_INTERACTIONS = _table(
+SOURCE_INTERACTIONS = table(
     "source_interactions",
     "The interaction log as fetched so far, where sources.interactions.watermark is set",
     "",
