@@ -8,8 +8,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "vlm4rec_spark"
 REFUSED = {"rdd", "sparkContext", "_jvm", "_jsc", "_sc", "cache", "persist", "setLocalProperty",
            "createGlobalTempView", "createOrReplaceGlobalTempView"}  # fmt: skip
-MAY_KNOW_THE_MACHINE = ("demo", "descriptions", "doctor.py", "embeddings", "preflight.py",
-                        "session.py", "credentials.py")  # fmt: skip
+MAY_KNOW_THE_MACHINE = ("benchmarks", "demo", "descriptions", "doctor.py", "embeddings",
+                        "preflight.py", "session.py", "credentials.py")  # fmt: skip
 """Model stages, local tools, and secrets, which serverless has as `${secret:SCOPE/KEY}`."""
 
 
