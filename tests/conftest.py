@@ -21,17 +21,27 @@ if TYPE_CHECKING:
     from vlm4rec_spark.delta import TableNames
     from vlm4rec_spark.runs import RunContext
 
+SMALL = {
+    # Compiling the code of a query takes longer than a test's few rows do.
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+}
+"""What spares a session over tiny tables its overhead; tests/contract runs without."""
+
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """Start Spark at the first test that needs it.
 
-    Classic, or Connect where VLM4REC_TEST_REMOTE says so (`local[2]`).
+    Classic, or Connect where VLM4REC_TEST_REMOTE says so (`local[2]`): then PySpark takes a free
+    port for its server where SPARK_TESTING is set, as several test processes need.
     """
     from vlm4rec_spark.session import build_session
 
     remote = os.environ.get("VLM4REC_TEST_REMOTE") or None
-    extra = {} if remote else {"spark.master": "local[2]"}
+    extra = SMALL if remote else {**SMALL, "spark.master": "local[2]"}
     warehouse = str(tmp_path_factory.mktemp("warehouse"))
     session = build_session(
         "vlm4rec-tests",

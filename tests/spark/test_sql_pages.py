@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -21,21 +22,20 @@ from vlm4rec_spark.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pyspark.sql import SparkSession
 
     from vlm4rec_spark.delta import TableNames
 
 pytestmark = pytest.mark.spark
 Rows = list[dict[str, Any]]
+Ask = Callable[[str], Rows]
 SQL = conf_folder() / "sql"
 FILES = sorted(path.relative_to(SQL).as_posix() for path in SQL.glob("*/*.sql"))
 NOW = datetime.now(timezone.utc)
 
 
 @pytest.fixture
-def ask(spark: SparkSession, names: TableNames) -> Callable[[str], Rows]:
+def ask(spark: SparkSession, names: TableNames) -> Ask:
     """Return what runs a file in a schema where every table is there."""
     for spec in ALL_TABLES:
         delta.create_table(spark, spec, names)
@@ -57,23 +57,26 @@ def write(spark: SparkSession, names: TableNames, spec: TableSpec, *rows: dict[s
 
 def fill(spark: SparkSession, names: TableNames) -> None:
     """Write two red and one blue item, of which one is new and one gone, and some lists."""
+    items, answers = [], []
     for key, colour in (("a", "red"), ("b", "red"), ("c", "blue")):
         age = timedelta(days=1 if key == "c" else 200)
         item = {"item_id": key, "category": "Coats", "available": key != "b", "request_key": key,
                 "first_seen": NOW - age, "updated_at": NOW}  # fmt: skip
-        write(spark, names, ITEMS, item)
+        items.append(item)
         seen = [("colour", {"value": colour}), ("fit", {"value": "slim"}), ("cut", {"value": None})]
         answer = {"request_key": key, "status": "ok", "description": "x", "attributes": seen,
                   "category": "Coats", "tokens_in": 100, "tokens_out": 10, "tokens_cached": 0,
                   "latency_ms": 500.0}  # fmt: skip
-        write(spark, names, DESCRIPTIONS, answer)
-        write(spark, names, DESCRIPTIONS_LOG, {**answer, "attempt": 1})
-    for user, items in (("u", "ab"), ("v", "bc"), ("w", "b")):
-        lists = [
-            {"user_id": user, "rank": rank, "item_id": item, "score": 1.0, "arm": "profile"}
-            for rank, item in enumerate(items, start=1)
-        ]
-        write(spark, names, RECOMMENDATIONS, *lists)
+        answers.append(answer)
+    write(spark, names, ITEMS, *items)
+    write(spark, names, DESCRIPTIONS, *answers)
+    write(spark, names, DESCRIPTIONS_LOG, *({**answer, "attempt": 1} for answer in answers))
+    lists = [
+        {"user_id": user, "rank": rank, "item_id": item, "score": 1.0, "arm": "profile"}
+        for user, listed in (("u", "ab"), ("v", "bc"), ("w", "b"))
+        for rank, item in enumerate(listed, start=1)
+    ]
+    write(spark, names, RECOMMENDATIONS, *lists)
 
 
 def stage(name: str, hours: float, run: str, **more: Any) -> dict[str, Any]:
@@ -82,16 +85,13 @@ def stage(name: str, hours: float, run: str, **more: Any) -> dict[str, Any]:
     return {**row, **more}
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_every_file_runs_over_empty_tables_and_only_the_lack_of_lists_is_an_alert(
-    ask: Callable[[str], Rows], file: str
-) -> None:
-    assert len(ask(file)) == (1 if file == "alerts/lists_out_of_date.sql" else 0)
+def test_every_file_runs_over_empty_tables_and_only_the_lack_of_lists_is_an_alert(ask: Ask) -> None:
+    assert {file: len(ask(file)) for file in FILES} == {
+        file: 1 if file == "alerts/lists_out_of_date.sql" else 0 for file in FILES
+    }
 
 
-def test_merchandisers_get_their_answers(
-    spark: SparkSession, names: TableNames, ask: Callable[[str], Rows]
-) -> None:
+def test_merchandisers_get_their_answers(spark: SparkSession, names: TableNames, ask: Ask) -> None:
     fill(spark, names)
     seasons = ask("merchandising/attributes_by_season.sql")
     shares = {(r["attribute"], r["value"]): float(r["share"]) for r in seasons}
@@ -107,9 +107,7 @@ def test_merchandisers_get_their_answers(
     assert (cost["tokens_in"], cost["tokens_out"], float(cost["model_seconds"])) == (300, 30, 1.5)
 
 
-def test_alerts_name_what_is_wrong(
-    spark: SparkSession, names: TableNames, ask: Callable[[str], Rows]
-) -> None:
+def test_alerts_name_what_is_wrong(spark: SparkSession, names: TableNames, ask: Ask) -> None:
     fill(spark, names)
     good = [("audited_recall", 0.995)]
     made = [("list_rows", 5)]

@@ -140,9 +140,3 @@ def test_words_the_catalogue_did_not_use_are_the_models_own() -> None:
     )
     assert [(w.kind, w.described, w.catalogue) for w in found] == [("women", 0.5, 0.5)]
     assert words.wordings(["The chair"], ["Chair"], ["Chairs"]) == []
-
-
-def test_reliability_puts_each_confidence_into_one_bin() -> None:
-    found = words.reliability([0.1, 0.95, 1.0, 0.9], [False, True, True, False])
-    assert [(name, n) for name, n, _, _ in found] == [("0.0 to 0.2", 1), ("0.8 to 1.0", 3)]
-    assert found[1][3] == pytest.approx(2 / 3)

@@ -19,11 +19,13 @@ from vlm4rec_spark.audit.neighbours import (
     overlap,
     times_listed,
 )
+from vlm4rec_spark.descriptions.confidence import reliability
 from vlm4rec_spark.evaluation.beyond import hub_skewness
 
 if TYPE_CHECKING:
     from vlm4rec_spark.audit.items import Items
     from vlm4rec_spark.audit.suspects import Suspect
+    from vlm4rec_spark.descriptions.confidence import ReliabilityBin
 
 SHOPPERS = "shoppers"
 MOST_SUSPECTS = 100
@@ -45,7 +47,7 @@ class Findings:
     hubs: dict[str, float]
     suspects: list[Suspect]
     spreads: list[words.Spread]
-    reliability: list[tuple[str, int, float, float]]
+    reliability: list[ReliabilityBin]
 
     @property
     def by_disagreement(self) -> Ints:
@@ -130,7 +132,7 @@ def _tags(items: Items) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
     return found
 
 
-def _reliability(items: Items, facts: Sequence[str]) -> list[tuple[str, int, float, float]]:
+def _reliability(items: Items, facts: Sequence[str]) -> list[ReliabilityBin]:
     """Return confidence against being right, where the catalogue names a value of the attribute."""
     known = suspects.vocabulary(items.words)
     sure, right = [], []
@@ -143,4 +145,4 @@ def _reliability(items: Items, facts: Sequence[str]) -> list[tuple[str, int, flo
             if named:
                 sure.append(confidence[name])
                 right.append(own[name].lower() in named)
-    return words.reliability(sure, right)
+    return reliability(sure, right)

@@ -202,9 +202,8 @@ def _word_tables(findings: Findings) -> Iterator[Table]:
         "catalogue is the model's own.",
     )  # fmt: skip
     yield Table(
-        "Confidence against being right", ("confidence", "values", "mean confidence", "right"),
-        [(name, f"{n:,}", f"{mean:.2f}", f"{right:.2f}")
-         for name, n, mean, right in findings.reliability],
+        "Confidence against being right", ("confidence", "right", "values"),
+        [(f"{b.confidence:.2f}", f"{b.accuracy:.2f}", f"{b.n:,}") for b in findings.reliability],
         note="" if findings.reliability else "The model gave no confidence, or the catalogue names "
         "no value to hold it against.",
     )  # fmt: skip

@@ -114,23 +114,3 @@ def wordings(
             if ours or theirs:
                 found.append(Wording(kind, category or "(none)", ours, theirs, len(rows)))
     return found
-
-
-def reliability(
-    confidences: Sequence[float], is_right: Sequence[bool], bins: int = 5
-) -> list[tuple[str, int, float, float]]:
-    """Return bin, size, mean confidence and share that is right; empty bins are left out.
-
-    Guo et al. 2017; right means: the catalogue names the same value.
-    """
-    found = []
-    for n in range(bins):
-        low, high = n / bins, (n + 1) / bins
-        rows = [
-            i for i, c in enumerate(confidences) if low <= c < high or (c == 1.0 and n == bins - 1)
-        ]
-        if rows:
-            mean = sum(confidences[i] for i in rows) / len(rows)
-            right = sum(is_right[i] for i in rows) / len(rows)
-            found.append((f"{low:.1f} to {high:.1f}", len(rows), mean, right))
-    return found
