@@ -57,10 +57,14 @@ format: $(INSTALLED) ## Format and fix what ruff can fix
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+# Files spread over processes, each with a Spark of its own; the long contract tests start first.
+TEST_PROCESSES ?= 2
+SIDE_BY_SIDE = -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+
 .PHONY: test
 test: preflight lint ## Lint and all tests; the Spark tests on Classic and on Connect
-	$(BIN)/pytest
-	VLM4REC_TEST_REMOTE='local[2]' $(BIN)/pytest tests/spark tests/delta
+	$(BIN)/pytest $(SIDE_BY_SIDE)
+	VLM4REC_TEST_REMOTE='local[2]' $(BIN)/pytest $(SIDE_BY_SIDE) tests/spark tests/delta
 
 .PHONY: bench-evaluate
 bench-evaluate: $(INSTALLED) ## Metrics of a million lists (USERS=), beside RecTools (RECTOOLS=its python)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.ports import free_port
 from tests.postgres import Postgres, postgres_programs, running_postgres
 from vlm4rec_spark.catalog.jdbc import POSTGRES_DRIVER
 from vlm4rec_spark.config import load_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from pyspark.sql import SparkSession
 
@@ -31,27 +33,43 @@ SMALL = {
 """What spares a session over tiny tables its overhead; tests/contract runs without."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_temp_folder() -> Iterator[None]:
+    """Keep the model servers of test processes that run side by side apart."""
+    # Not below pytest's folders: the path of a unix socket has 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="tests-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)  # PostgreSQL runs as a user of its own
+        os.environ["TMPDIR"] = folder
+        tempfile.tempdir = None  # read again
+        yield
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """Start Spark at the first test that needs it.
 
-    Classic, or Connect where VLM4REC_TEST_REMOTE says so (`local[2]`): then PySpark takes a free
-    port for its server where SPARK_TESTING is set, as several test processes need.
+    Classic, or Connect where VLM4REC_TEST_REMOTE says so (`local[2]`).
     """
+    from pyspark.sql.connect.client import DefaultChannelBuilder
+
     from vlm4rec_spark.session import build_session
 
     remote = os.environ.get("VLM4REC_TEST_REMOTE") or None
-    extra = SMALL if remote else {**SMALL, "spark.master": "local[2]"}
-    warehouse = str(tmp_path_factory.mktemp("warehouse"))
-    session = build_session(
-        "vlm4rec-tests",
-        remote=remote,
-        extra=extra,
-        warehouse=warehouse,
-        packages=(POSTGRES_DRIVER,),
-    )
-    yield session
-    session.stop()
+    port = free_port()
+    own = {"spark.connect.grpc.binding.port": str(port)} if remote else {"spark.master": "local[2]"}
+    with pytest.MonkeyPatch.context() as patch:
+        # PySpark looks for a server that it started itself on one port only; several test
+        # processes need one each.
+        patch.setattr(DefaultChannelBuilder, "default_port", staticmethod(lambda: port))
+        session = build_session(
+            "vlm4rec-tests",
+            remote=remote,
+            extra={**SMALL, **own},
+            warehouse=str(tmp_path_factory.mktemp("warehouse")),
+            packages=(POSTGRES_DRIVER,),
+        )
+        yield session
+        session.stop()
 
 
 @pytest.fixture(scope="session")

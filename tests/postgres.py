@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from tests.ports import free_port
 
 PASSWORD = "wonderful-horse-7"
 """Of the test server alone; tests look for it in logs and tables, where it must not be."""
@@ -68,7 +69,7 @@ def running_postgres(programs: Path) -> Iterator[Postgres]:
     as_user = _not_root(folder)
     (folder / "password").write_text(PASSWORD + "\n", "utf-8")
     (folder / "password").chmod(0o644)
-    data, port = folder / "data", _free_port()
+    data, port = folder / "data", free_port()
     _call(
         [*as_user, str(programs / "initdb"), "-D", str(data), "-U", "shop", "-A", "scram-sha-256",
          f"--pwfile={folder}/password", "-E", "UTF8", "--no-sync"]
@@ -98,12 +99,6 @@ def _not_root(folder: Path) -> list[str]:
     user = pwd.getpwnam("postgres")
     os.chown(folder, user.pw_uid, user.pw_gid)
     return ["runuser", "-u", "postgres", "--"]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _call(command: list[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pyspark
 import pytest
 
 from tests.contract.jobs import both_jobs, comparable, read_table, write_conf
+from tests.ports import free_port
 from vlm4rec_spark.demo.settings import ShopConfig
 from vlm4rec_spark.demo.world import write_world
 
@@ -23,13 +23,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
 PACKAGE = "org.apache.spark.deploy"
 COMPARED = ("items", "images", "descriptions", "item_vectors", "profiles", "recommendations")
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start(folder: Path, name: str, *arguments: str) -> subprocess.Popen[bytes]:
