@@ -111,8 +111,12 @@ class ProfileChange(Model):
     """Days after which an event counts half."""
     max_history: Positive | None = None
     """Newest items that count."""
-    events: dict[str, Annotated[float, Field(ge=0)]] | None = None
-    """Weight of each event type."""
+    events: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = None
+    """Weight of each event type; a negative one subtracts."""
+    interests: Annotated[int, Field(ge=1, le=8)] | None = None
+    """Interests of a user at most."""
+    centre: bool | None = None
+    """Subtract the catalogue's mean vector."""
 
 
 class EvaluateConfig(Model):

@@ -168,14 +168,20 @@ class ProfilesConfig(Model):
 
     half_life_days: Annotated[float, Field(gt=0)] = 30.0
     """An event counts half after this many days."""
-    events: dict[str, Annotated[float, Field(ge=0)]] = Field(
+    events: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
         default_factory=lambda: {"view": 1.0, "cart": 3.0, "purchase": 5.0}
     )
-    """Weight of each event type; replaced as a whole by an overlay."""
+    """Weight of each event type, negative for one that tells what a user does not want; replaced
+    as a whole by an overlay."""
     min_rating: float | None = None
     """Events with a lower rating do not count."""
     max_history: Positive = 200
     """Newest items of a user that count."""
+    interests: Annotated[int, Field(ge=1, le=8)] = 1
+    """Interests of a user at most, each with places in the list in proportion to its weight."""
+    centre: bool = False
+    """Subtract the catalogue's mean vector from every item: what all items share then counts
+    nothing. Holds for lists, similar items and search alike."""
     now: datetime | None = None
     """Moment the decay and 'future' are measured from; null is the newest event."""
 

@@ -249,6 +249,48 @@ def test_rules_segments_and_pins_hold_for_every_list(
     assert snapshot.ids.filter(pa.array(met)).to_pylist() == ["i01"]
 
 
+def test_returns_interests_and_centring_shape_profiles_and_lists(
+    spark: SparkSession, names: TableNames, tmp_path: Path
+) -> None:
+    fill_shop(spark, names)
+    extra: list[Row] = [
+        {"user_id": user, "item_id": item, "timestamp": NOW, "event_type": kind}
+        for user, item, kind in (
+            ("u00", "i01", "purchase"),  # two tastes
+            ("u02", "i00", "purchase"),  # not even one: it is sent back
+            ("u02", "i00", "return"),
+            ("sender", "i02", "return"),
+        )
+    ]
+    path = f"{tmp_path}/log-with-returns"
+    spark.createDataFrame(pa.Table.from_pylist([*log_rows(), *extra])).write.parquet(path)
+    settings = (
+        f"sources.interactions.path={path}",
+        "profiles.events={view: 1, purchase: 5, return: -5}",
+        "profiles.interests=2",
+        "profiles.centre=true",
+        "topk.audit_users=5",
+    )
+    context = make_context(spark, names, tmp_path, *settings)
+    _, topk = recommend(context)
+    rows = delta.read(spark, PROFILES, names).orderBy("user_id", "interest_no").collect()
+    tastes = {row["user_id"]: [r for r in rows if r["user_id"] == row["user_id"]] for row in rows}
+    assert "sender" not in tastes
+    assert [row["interest_no"] for row in tastes["u00"]] == [0, 1]
+    assert tastes["u00"][0]["weight"] >= tastes["u00"][1]["weight"]
+    matrix = load_snapshot(take_snapshot(context))
+    bought = matrix.vectors[matrix.find(pa.array(["i00", "i01"]))]
+    nearest = (np.array([row["vector"] for row in tastes["u00"]]) @ bought.T).max(0)
+    assert (nearest > 0.8).all()
+    found = lists(context)
+    assert found["sender"][0][2].startswith("Popular")
+    assert "i02" not in {item for item, _, _ in found["sender"]}
+    groups = {int(item[1:]) % 3 for item, _, _ in found["u00"][:4]}
+    assert groups == {0, 1}
+    assert {len(entries) for entries in found.values()} == {8}
+    assert topk.figures["audited_recall"] == pytest.approx(1.0)
+
+
 def test_a_rule_about_an_unknown_column_fails_before_any_work(
     spark: SparkSession, names: TableNames, tmp_path: Path
 ) -> None:

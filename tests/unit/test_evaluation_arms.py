@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vlm4rec_spark.config_models import ProfilesConfig
 from vlm4rec_spark.errors import EvaluationError
 from vlm4rec_spark.evaluation import models
 from vlm4rec_spark.evaluation.arms import (
@@ -25,6 +26,7 @@ from vlm4rec_spark.evaluation.arms import (
     WeightedArm,
     best_scores,
 )
+from vlm4rec_spark.evaluation.arms_job import profiled
 from vlm4rec_spark.evaluation.catalogue import ITEMS, Catalogue, save_array, write_catalogue
 from vlm4rec_spark.evaluation.groups import variant_groups
 from vlm4rec_spark.evaluation.models import Pairs
@@ -86,6 +88,7 @@ def history() -> pa.Table:
 
 ARMS: tuple[Arm, ...] = (
     VectorArm("caption", "caption"),
+    VectorArm("three", "caption", interests=3),
     PopularArm("popular"),
     PopularArm("recent", recent=True),
     NeighbourArm("item_knn", 10),
@@ -133,6 +136,25 @@ def test_a_vector_arm_lists_exactly_what_the_product_lists(catalogue: Catalogue)
         if (r["pool"], r["variants"]) == ("all", "kept")
     ]
     assert sorted(ours) == sorted(theirs)
+
+
+def test_a_profile_arm_can_have_interests_and_a_centred_space(catalogue: Catalogue) -> None:
+    plain = VectorArm("mine", "caption")
+    arm = profiled(plain, ProfilesConfig(interests=3, centre=True), catalogue)
+    assert (arm.spaces, arm.interests) == (("caption-centred", "caption"), 3)
+    assert profiled(plain, ProfilesConfig(), catalogue) == plain
+    centred = catalogue.space("caption-centred")
+    assert np.isnan(centred[3]).all()
+    liked = np.flatnonzero(matrix()[0])
+    whole = arm.rank(_everyone(catalogue), K)
+    assert not set(next(whole).tolist()) & {*liked.tolist(), 3}
+    assert [len(rows) for rows in whole] == [K] * (USERS - 1)
+
+
+def _everyone(catalogue: Catalogue) -> Block:
+    block = histories(history(), catalogue.rows_of(history()["item_id"]))
+    seen = [block.rows[block.of(user)] for user in range(USERS)]
+    return Block(catalogue, block, catalogue.pool("all"), seen)
 
 
 def test_what_nobody_had_is_never_listed_by_arms_that_learn_from_events(

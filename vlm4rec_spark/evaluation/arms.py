@@ -12,13 +12,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from vlm4rec_spark.profiles.vectors import Histories, profile
+from vlm4rec_spark.profiles.vectors import Histories, Profiles, user_profiles
 from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.engines.interface import Masks
+from vlm4rec_spark.topk.lists import near_profiles
 from vlm4rec_spark.topk.ranking import DIGITS
-from vlm4rec_spark.topk.ranking import ranked as nearest
 from vlm4rec_spark.topk.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -75,6 +74,8 @@ class VectorArm:
     space: str
     made_of: tuple[str, ...] = ()
     """Other spaces that the vectors were made from."""
+    interests: int = 1
+    """Interests of a user at most."""
 
     @property
     def spaces(self) -> tuple[str, ...]:
@@ -84,13 +85,13 @@ class VectorArm:
     def rank(self, block: Block, k: int) -> Iterator[Ints]:
         """See `Arm`."""
         snapshot = _snapshot(block.catalogue, self.space, block.pool.tobytes())
-        found = [_profile_of(snapshot.vectors, block, u) for u in range(len(block.excluded))]
-        known = [user for user, query in enumerate(found) if query is not None]
-        lists: list[Ints] = [np.empty(0, np.int64)] * len(found)
-        if known:
-            queries = np.stack([query for query in found if query is not None])
+        profiles = _profiles(snapshot.vectors, block, self.interests)
+        known = profiles.known
+        lists: list[Ints] = [np.empty(0, np.int64)] * len(block.excluded)
+        if len(known):
             masks = _masks([block.excluded[user] for user in known], snapshot)
-            best = nearest(snapshot, ExactEngine(snapshot.vectors), queries, k, masks)
+            engine = ExactEngine(snapshot.vectors)
+            best = near_profiles(snapshot, engine, profiles).best(np.arange(len(known)), k, masks)
             for user, rows in zip(known, best.rows, strict=True):
                 lists[user] = rows[rows >= 0]
         yield from lists
@@ -163,11 +164,11 @@ class WeightedArm:
         shares = (self.first_weight, 1.0 - self.first_weight)
         spaces = [(block.catalogue.space(s), _filled(block.catalogue, s)) for s in self.spaces]
         is_known = np.any([np.isfinite(vectors[:, 0]) for vectors, _ in spaces], axis=0)
+        liked = [_profiles(vectors, block) for vectors, _ in spaces]
         for user, excluded in enumerate(block.excluded):
             scores = np.where(is_known, LIFT, 0.0)
-            for (vectors, filled), share in zip(spaces, shares, strict=True):
-                query = _profile_of(vectors, block, user)
-                if query is not None:
+            for (_, filled), profiles, share in zip(spaces, liked, shares, strict=True):
+                for query in profiles.vectors[profiles.owner == user]:
                     scores += share * (filled @ query)
             yield best_scores(scores, block.pool, excluded, k)
 
@@ -212,11 +213,11 @@ def _masks(excluded: list[Ints], snapshot: Snapshot) -> Masks:
     return Masks(hidden, starts, snapshot.allowed, np.zeros(len(excluded), np.int64))
 
 
-def _profile_of(vectors: Vectors, block: Block, user: int) -> npt.NDArray[np.float32] | None:
-    rows, weights = block.history(user)
-    liked = np.asarray(vectors[rows])
-    usable = np.isfinite(liked).all(axis=1)
-    return profile(liked[usable], weights[usable])
+def _profiles(vectors: Vectors, block: Block, interests: int = 1) -> Profiles:
+    """Return the profiles of a block's users over the items that have a vector."""
+    return user_profiles(
+        np.asarray(vectors), block.histories.only(np.isfinite(vectors[:, 0])), interests
+    )
 
 
 @lru_cache(maxsize=4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vlm4rec_spark.errors import EvaluationError
@@ -17,12 +17,13 @@ from vlm4rec_spark.evaluation.arms import (
     VectorArm,
     WeightedArm,
 )
-from vlm4rec_spark.evaluation.catalogue import save_array
+from vlm4rec_spark.evaluation.catalogue import Catalogue, save_array
 from vlm4rec_spark.evaluation.items_job import Stage, read_pairs
 from vlm4rec_spark.evaluation.models import Pairs, ease, neighbours, smoothed
 from vlm4rec_spark.evaluation.sources_job import read_columns
 from vlm4rec_spark.evaluation.spaces_job import CONTROLS, FUSED_SPACES, control_names
 from vlm4rec_spark.evaluation.stage_job import Contender, Foreign
+from vlm4rec_spark.topk.centring import mean_vector, without_mean
 
 if TYPE_CHECKING:
     from vlm4rec_spark.config_models import ProfilesConfig
@@ -67,18 +68,20 @@ def line_up(stage: Stage, spaces: dict[str, int], choice: Choice) -> Field:
         if arm in line.left_out:
             continue
         try:
-            _enter(line, _arm(arm, stage, choice, pairs), context.config.profiles)
+            _enter(line, _arm(arm, stage, choice, pairs), context.config.profiles, stage.catalogue)
         except EvaluationError as error:
             line.left_out[arm] = str(error)
     served = context.config.embed.serve_space
     for name, change in config.profile_arms.items():
         changed = change.model_dump(exclude_none=True)
-        _enter(line, VectorArm(name, served), context.config.profiles.model_copy(update=changed))
+        profiles = context.config.profiles.model_copy(update=changed)
+        _enter(line, VectorArm(name, served), profiles, stage.catalogue)
     for source in config.sources:
         if source.holds == "lists":
             line.foreign.append(Foreign(source.name, read_columns(context, source)))
         else:
-            _enter(line, VectorArm(source.name, source.name), context.config.profiles)
+            arm_of_source = VectorArm(source.name, source.name)
+            _enter(line, arm_of_source, context.config.profiles, stage.catalogue)
     for name, why in line.left_out.items():
         logger.warning("arm %s is left out: %s", name, why)
     if config.baseline in line.left_out:
@@ -107,13 +110,30 @@ def _with_draws(arms: Sequence[str]) -> Iterator[str]:
         yield from control_names(arm) if arm in CONTROLS else (arm,)
 
 
-def _enter(line: Field, arm: Arm, profiles: ProfilesConfig) -> None:
+def _enter(line: Field, arm: Arm, profiles: ProfilesConfig, catalogue: Catalogue) -> None:
     empty = [space for space in arm.spaces if line.vectors.get(space, 1) == 0]
     if empty:
         hint = " The extra 'visual' brings a vision model." if "visual" in empty else ""
         line.left_out[arm.name] = f"No item has a vector in {', '.join(empty)}.{hint}"
     else:
+        if isinstance(arm, VectorArm):
+            arm = profiled(arm, profiles, catalogue)
         line.contenders.append(Contender(arm, profiles))
+
+
+def profiled(arm: VectorArm, profiles: ProfilesConfig, catalogue: Catalogue) -> VectorArm:
+    """Return the arm with the options of profiles that are not in the history it is given.
+
+    A centred space is written beside the one it is made from. The fusions take spaces as they are,
+    with one interest.
+    """
+    if profiles.centre:
+        vectors, centred = catalogue.space(arm.space), f"{arm.space}-centred"
+        save_array(
+            catalogue.folder, f"space-{centred}", without_mean(vectors, mean_vector(vectors))
+        )
+        arm = replace(arm, space=centred, made_of=(arm.space, *arm.made_of))
+    return replace(arm, interests=profiles.interests)
 
 
 def _arm(name: str, stage: Stage, choice: Choice, pairs: Pairs | None) -> Arm:

@@ -130,7 +130,8 @@ class Pages:
         from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec
 
         spec = encoder_spec(self.shop.config)
-        return self.shop.nearest(encode_texts(spec, [sentence])[0], RESULTS)
+        query = self.shop.matrix().placed(encode_texts(spec, [sentence]))
+        return self.shop.nearest(query[0], RESULTS)
 
     def _page(self, template: str, status: int = 200, **values: Any) -> Response:
         from starlette.responses import HTMLResponse

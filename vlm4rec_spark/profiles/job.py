@@ -24,7 +24,7 @@ HISTORY_LANDING = "history"
 
 
 def run(context: RunContext) -> RunReport:
-    """Write one profile per user with a usable history.
+    """Write the profile of each user with a usable history, a row for each interest.
 
     Raises:
         SourceError: the interactions cannot be read or lack a column.
@@ -34,7 +34,7 @@ def run(context: RunContext) -> RunReport:
     counts = plan.count_problems(judged)
     rows = landed(context, user_history(context, judged), HISTORY_LANDING)
     n_users = rows.select("user_id").distinct().count()
-    found = plan.profiles(rows, n_users, take_snapshot(context))
+    found = plan.profiles(rows, n_users, take_snapshot(context), context.config.profiles.interests)
     merged = delta.merge_on_key(
         context.spark,
         landed(context, found, PROFILES.name),

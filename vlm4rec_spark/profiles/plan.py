@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from vlm4rec_spark.profiles.vectors import histories, mean_profiles
+from vlm4rec_spark.profiles.vectors import histories, user_profiles
 from vlm4rec_spark.tables import PROFILES
 from vlm4rec_spark.topk.snapshot import load_snapshot
 
@@ -120,11 +120,11 @@ def history(
             total.alias("weight"),
             F.bool_or(F.coalesce(masks, F.lit(False))).alias("seen"),
             F.max("timestamp").alias("last_event_at"),
-            F.count_if(F.col("weight") > 0).cast("int").alias("n_events"),
+            F.count_if(F.col("weight") != 0).cast("int").alias("n_events"),
         )
     )
     by_age = Window.partitionBy("user_id").orderBy(
-        (F.col("weight") > 0).desc(), F.desc("last_event_at"), "item_id"
+        (F.col("weight") != 0).desc(), F.desc("last_event_at"), "item_id"
     )
     kept = F.row_number().over(by_age) <= config.max_history
     rows = per_item.withColumn("weight", F.when(kept, F.col("weight")).otherwise(F.lit(0.0)))
@@ -169,10 +169,10 @@ def blocks(rows: DataFrame, n_users: int, size: int = USERS_A_BLOCK) -> DataFram
     return rows.withColumn("block", F.expr(f"pmod(xxhash64(user_id), {count})"))
 
 
-def profiles(rows: DataFrame, n_users: int, snapshot: str) -> DataFrame:
+def profiles(rows: DataFrame, n_users: int, snapshot: str, interests: int = 1) -> DataFrame:
     """Return rows of `profiles`, from rows of `history`; vectors stay on the workers."""
     facts = (
-        rows.where("weight > 0")
+        rows.where("weight <> 0")
         .groupBy("user_id")
         .agg(
             F.sum("n_events").cast("int").alias("n_events"),
@@ -180,32 +180,32 @@ def profiles(rows: DataFrame, n_users: int, snapshot: str) -> DataFrame:
         )
     )
     found = (
-        blocks(rows.where("weight > 0"), n_users, USERS_A_SEARCH)
+        blocks(rows.where("weight <> 0"), n_users, USERS_A_SEARCH)
         .select("block", "user_id", "item_id", "weight", "seen")
         .groupBy("block")
         .applyInArrow(
-            _profiles_of_block(snapshot), "user_id STRING, weight DOUBLE, vector ARRAY<FLOAT>"
+            _profiles_of_block(snapshot, interests),
+            "user_id STRING, interest_no INT, weight DOUBLE, vector ARRAY<FLOAT>",
         )
     )
-    return (
-        found.join(facts, "user_id")
-        .withColumn("interest_no", F.lit(0))
-        .select(*PROFILES.column_names)
-    )
+    return found.join(facts, "user_id").select(*PROFILES.column_names)
 
 
-def _profiles_of_block(folder: str) -> Callable[[pa.Table], pa.Table]:
+def _profiles_of_block(folder: str, interests: int) -> Callable[[pa.Table], pa.Table]:
     def build(table: pa.Table) -> pa.Table:
         snapshot = load_snapshot(folder)
         block = histories(table, snapshot.find(table["item_id"].combine_chunks()))
-        vectors, known = mean_profiles(snapshot.vectors, block)
-        weights = np.bincount(block.owner, weights=block.weights, minlength=len(block.users))
-        offsets = np.arange(len(known) + 1, dtype=np.int32) * vectors.shape[1]
+        made = user_profiles(snapshot.vectors, block, interests)
+        numbers = np.arange(len(made.owner)) - np.searchsorted(made.owner, made.owner)
+        offsets = np.arange(len(made.owner) + 1, dtype=np.int32) * made.vectors.shape[1]
         return pa.table(
             {
-                "user_id": pa.array(block.users, pa.string()).take(pa.array(known)),
-                "weight": pa.array(weights[known]),
-                "vector": pa.ListArray.from_arrays(pa.array(offsets), pa.array(vectors.ravel())),
+                "user_id": pa.array(block.users, pa.string()).take(pa.array(made.owner)),
+                "interest_no": pa.array(numbers, pa.int32()),
+                "weight": pa.array(made.weights),
+                "vector": pa.ListArray.from_arrays(
+                    pa.array(offsets), pa.array(made.vectors.ravel())
+                ),
             }
         )
 

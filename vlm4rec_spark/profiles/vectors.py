@@ -1,4 +1,4 @@
-"""Profile maths: the histories of a block of users in, one unit vector per user out."""
+"""Profile maths: the histories of a block of users in, unit vectors for each user out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vlm4rec_spark.topk.engines import kernels
+from vlm4rec_spark.profiles import kernels
 
 SMALLEST_NORM = 1e-9
 """Below this, for a largest weight of 1, the history cancels out and says nothing."""
@@ -21,8 +21,8 @@ class Histories:
     """The histories of a block of users, one behind the other.
 
     `rows`: rows of the item matrix, int64, ascending within a user; `weights`: float64, 0 for an
-    event that only masks; `seen`: bool. The history of user number u is
-    `starts[u]:starts[u + 1]`.
+    event that only masks, below 0 for one that subtracts; `seen`: bool. The history of user
+    number u is `starts[u]:starts[u + 1]`.
     """
 
     users: list[str]
@@ -37,18 +37,25 @@ class Histories:
         """Return where the history of a user stands."""
         return slice(int(self.starts[user]), int(self.starts[user + 1]))
 
+    def only(self, items: npt.NDArray[np.bool_]) -> Histories:
+        """Return the histories without the rows of some items, (n,) bool; all users stay."""
+        kept = items[self.rows]
+        starts = np.concatenate([[0], np.cumsum(kept)])[self.starts].astype(np.int64)
+        rest = (self.rows[kept], self.weights[kept], self.seen[kept])
+        return Histories(self.users, starts, *rest, self.segments)
+
     @property
     def owner(self) -> npt.NDArray[np.int64]:
         """Number of the user of each row."""
         return np.repeat(np.arange(len(self.users)), np.diff(self.starts))
 
     def relative(self) -> npt.NDArray[np.float64]:
-        """Return weights with the largest of each user at 1.
+        """Return weights with the largest of each user, negative or not, at 1.
 
         The weights of a user who was away for years are tiny; only their proportions count.
         """
         largest = np.zeros(len(self.users))
-        np.maximum.at(largest, self.owner, self.weights)
+        np.maximum.at(largest, self.owner, np.abs(self.weights))
         scale = np.where(largest > 0, largest, 1.0)[self.owner]
         relative: npt.NDArray[np.float64] = self.weights / scale
         return relative
@@ -90,24 +97,70 @@ def _segments(table: pa.Table, owner: npt.NDArray[np.int64], users: int) -> tupl
     return tuple(table["segment"].combine_chunks().take(pa.array(row)).to_pylist())
 
 
-def mean_profiles(vectors: Vectors, block: Histories) -> tuple[Vectors, npt.NDArray[np.int64]]:
-    """Return the weighted mean of each user's unit vectors, scaled to length 1.
+@dataclass(frozen=True)
+class Profiles:
+    """What the users of a block like, user by user, the interest with most weight first."""
+
+    vectors: Vectors
+    """(m, d) float32, unit rows."""
+    owner: npt.NDArray[np.int64]
+    """(m,) number of the user, ascending."""
+    weights: npt.NDArray[np.float64]
+    """(m,) sum of the positive weights behind each vector."""
+    labels: npt.NDArray[np.int64]
+    """(rows of the histories,) which interest of its user a row belongs to, from 0; -1: none."""
+
+    @property
+    def known(self) -> npt.NDArray[np.int64]:
+        """Numbers of the users with a profile, ascending."""
+        return np.unique(self.owner)
+
+    @property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """The vectors of the u-th user with a profile are `starts[u]:starts[u + 1]`."""
+        starts = np.searchsorted(self.owner, self.known)
+        return np.append(starts, len(self.owner)).astype(np.int64)
+
+
+def user_profiles(vectors: Vectors, block: Histories, interests: int = 1) -> Profiles:
+    """Return one vector for each interest of each user, scaled to length 1.
+
+    One interest is the weighted mean of the user's unit vectors; of several, each is the mean of
+    one group of the history. A negative weight subtracts from the interest its item is nearest
+    to. An interest that then no longer leans to what the user liked is none, and a user without
+    an interest has no profile.
 
     Args:
         vectors: (n, d) float32 unit rows.
         block: whose histories.
-
-    Returns:
-        (users with a profile, d) float32, and the numbers of these users. Without one: users
-        with no positive weight, and those whose history cancels out.
+        interests: most interests of one user.
     """
-    total = np.zeros((len(block.users), vectors.shape[1]))
-    kernels.weighted_sums(vectors, block.starts, block.rows, block.relative(), total)
-    norms = np.sqrt((total * total).sum(1))
-    liked = np.zeros(len(block.users), bool)
-    liked[block.owner[block.weights > 0]] = True
-    known = np.flatnonzero(liked & (norms >= SMALLEST_NORM))
-    return (total[known] / norms[known, None]).astype(np.float32), known
+    relative = block.relative()
+    groups = np.zeros(len(block.rows), np.int64)
+    if interests > 1:
+        kernels.group_history(
+            vectors, block.starts, block.rows, relative, np.int64(interests), groups
+        )
+    sums = np.zeros((len(block.users), interests, vectors.shape[1]))
+    wanted, unwanted = np.maximum(relative, 0.0), np.minimum(relative, 0.0)
+    kernels.group_sums(vectors, block.starts, block.rows, wanted, groups, sums)
+    is_liked = np.ones(sums.shape[:2], bool)
+    if unwanted.any():
+        liked = sums.copy()
+        kernels.group_sums(vectors, block.starts, block.rows, unwanted, groups, sums)
+        is_liked = (sums * liked).sum(2) > 0
+    norms = np.sqrt((sums * sums).sum(2))
+    weights = np.zeros(norms.shape)
+    np.add.at(weights, (block.owner, groups), np.maximum(block.weights, 0.0))
+    order = np.argsort(-weights, axis=1, kind="stable")
+    usable = (weights > 0) & (norms >= SMALLEST_NORM) & is_liked
+    usable = np.take_along_axis(usable, order, 1)
+    owner, place = np.nonzero(usable)
+    group = order[owner, place]
+    numbers = np.where(usable, np.cumsum(usable, axis=1) - 1, -1)
+    numbers = np.take_along_axis(numbers, np.argsort(order, axis=1), 1)
+    found = (sums[owner, group] / norms[owner, group, None]).astype(np.float32)
+    return Profiles(found, owner, weights[owner, group], numbers[block.owner, groups])
 
 
 def profile(vectors: Vectors, weights: npt.NDArray[np.float64]) -> Vectors | None:
@@ -115,12 +168,12 @@ def profile(vectors: Vectors, weights: npt.NDArray[np.float64]) -> Vectors | Non
 
     Args:
         vectors: (n, d) float32, unit rows.
-        weights: (n,) float64, not negative.
+        weights: (n,) float64; a negative one subtracts.
 
     >>> profile(np.eye(2, dtype=np.float32), np.array([1.0, 0.0])).tolist()
     [1.0, 0.0]
     """
     n = len(vectors)
     one = Histories(["user"], np.array([0, n]), np.arange(n), weights, np.ones(n, bool))
-    found, known = mean_profiles(np.ascontiguousarray(vectors), one)
-    return found[0] if len(known) else None
+    found = user_profiles(np.ascontiguousarray(vectors), one).vectors
+    return found[0] if len(found) else None

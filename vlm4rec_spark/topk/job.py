@@ -82,6 +82,7 @@ def _spec(context: RunContext, rows: DataFrame) -> plan.SearchSpec:
         rerank_of(context.config),
         segments,
         bool(context.config.topk.user_rules),
+        context.config.profiles.interests,
     )
     beside = take_beside(context, snapshot, rows, segments)
     return plan.SearchSpec(snapshot, beside, lists, context.run_id)
@@ -93,14 +94,14 @@ def _engine(
     """Choose the engine and tune it on users who are not those of the audit."""
     settings = context.config.topk
     sample = plan.sampled(rows, settings.audit_users, "tune").toArrow()
-    return engine_for(spec.open(), sample, settings, n_users)
+    return engine_for(spec.open(), sample, settings, n_users, spec.lists.interests)
 
 
 def _audited(context: RunContext, rows: DataFrame, spec: plan.SearchSpec, started: float) -> Recall:
     """Measure the recall on sampled users before the work is done, and fail under the target."""
     settings = context.config.topk
     sample = plan.sampled(rows, settings.audit_users, "audit").toArrow()
-    audited = audit(spec.open(), sample, spec.lists.engine, settings.k)
+    audited = audit(spec.open(), sample, spec.lists.engine, settings.k, spec.lists.interests)
     logger.info(
         "audited recall %.4f (95 %% from %.4f, %d users)", audited.mean, audited.low, audited.users
     )

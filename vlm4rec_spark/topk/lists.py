@@ -10,18 +10,23 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from vlm4rec_spark.errors import InvariantError
-from vlm4rec_spark.profiles.vectors import Histories, mean_profiles
-from vlm4rec_spark.topk.candidates import Candidates, PopularCandidates, ProfileCandidates
+from vlm4rec_spark.profiles.vectors import Histories, Profiles, user_profiles
+from vlm4rec_spark.topk.candidates import (
+    Candidates,
+    InterestCandidates,
+    PopularCandidates,
+    ProfileCandidates,
+)
 from vlm4rec_spark.topk.engines import kernels
 from vlm4rec_spark.topk.engines.choice import open_engine
 from vlm4rec_spark.topk.engines.interface import Masks
-from vlm4rec_spark.topk.ranking import Ranked, in_order
+from vlm4rec_spark.topk.ranking import Ranked
 from vlm4rec_spark.topk.reasons import POPULAR_REASON, SHOWN, profile_reasons
 from vlm4rec_spark.topk.rerank import DEEPER, PLAIN, Rerank
 
 if TYPE_CHECKING:
     from vlm4rec_spark.topk.engines.choice import EngineSpec
-    from vlm4rec_spark.topk.engines.interface import Rows
+    from vlm4rec_spark.topk.engines.interface import Engine, Rows
     from vlm4rec_spark.topk.snapshot import Snapshot
 
 
@@ -48,6 +53,8 @@ class ListSpec:
     """Segments of users with a line of their own in the popularity, from line 1."""
     has_user_rules: bool = False
     """Whether segments also have a line in `Snapshot.allowed`."""
+    interests: int = 1
+    """Interests of a user at most."""
 
 
 def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Table:
@@ -61,18 +68,30 @@ def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Tabl
     segments = {name: line for line, name in enumerate(spec.segments, start=1)}
     line = np.array([segments.get(name or "", 0) for name in block.segments], np.int64)
     masks = seen_masks(snapshot, block, line if spec.has_user_rules else np.zeros_like(line))
-    queries, known = mean_profiles(snapshot.vectors, block)
+    profiles = user_profiles(snapshot.vectors, block, spec.interests)
+    known = profiles.known
     rest = np.setdiff1d(np.arange(len(block.users)), known)
     of_known, of_rest = masks.of(known), masks.of(rest)
     engine = open_engine(spec.engine, snapshot)
-    found = best_lists(snapshot, ProfileCandidates(snapshot, engine, queries), spec, of_known)
+    candidates = near_profiles(snapshot, engine, profiles)
+    found = best_lists(snapshot, candidates, spec, of_known)
+    interest = candidates.interest(found.rows)
     popular = best_lists(snapshot, PopularCandidates(snapshot, line[rest]), spec, of_rest)
     return pa.concat_tables(
         [
-            _profile_table(snapshot, block, known, found),
+            _profile_table(snapshot, block, profiles, found, interest),
             _popular_table(snapshot, block, rest, popular),
         ]
     )
+
+
+def near_profiles(
+    snapshot: Snapshot, engine: Engine, profiles: Profiles
+) -> ProfileCandidates | InterestCandidates:
+    """Return where the candidates of users with a profile come from."""
+    if len(profiles.known) == len(profiles.owner):
+        return ProfileCandidates(snapshot, engine, profiles.vectors)
+    return InterestCandidates(snapshot, engine, profiles)
 
 
 def seen_masks(
@@ -100,7 +119,7 @@ def best_lists(snapshot: Snapshot, candidates: Candidates, spec: ListSpec, masks
         pool = candidates.best(open_, depth, part)
         for promotion in snapshot.promoted:
             only = replace(part, allowed=part.allowed & promotion)
-            pool = joined(snapshot, pool, candidates.best(open_, spec.k, only))
+            pool = joined(pool, candidates.best(open_, spec.k, only))
         rows[open_] = spec.rerank.arranged(snapshot, pool, spec.k, part)
         short = (rows[open_] >= 0).sum(1) < np.minimum(eligible[open_], spec.k)
         # Caps may use up all candidates; deeper ones may still fit.
@@ -110,12 +129,12 @@ def best_lists(snapshot: Snapshot, candidates: Candidates, spec: ListSpec, masks
     return candidates.scored(rows)
 
 
-def joined(snapshot: Snapshot, left: Ranked, right: Ranked) -> Ranked:
-    """Return the candidates of both, none twice, best first."""
+def joined(left: Ranked, right: Ranked) -> Ranked:
+    """Return the candidates of both, none twice, those of the left first."""
     twice = (right.rows[:, :, None] == left.rows[:, None, :]).any(2)
     rows = np.concatenate([left.rows, np.where(twice, -1, right.rows)], axis=1)
     scores = np.concatenate([left.scores, np.where(twice, -np.inf, right.scores)], axis=1)
-    return in_order(snapshot, Ranked(rows, scores))
+    return Ranked(rows, scores)
 
 
 def check(rows: Rows, k: int, masks: Masks, eligible: npt.NDArray[np.int64]) -> None:
@@ -150,12 +169,21 @@ def places(listed: Ranked, users: npt.NDArray[np.int64]) -> Places:
 
 
 def _profile_table(
-    snapshot: Snapshot, block: Histories, users: npt.NDArray[np.int64], listed: Ranked
+    snapshot: Snapshot,
+    block: Histories,
+    profiles: Profiles,
+    listed: Ranked,
+    interest: npt.NDArray[np.int64],
 ) -> pa.Table:
+    users = profiles.known
     because = np.full(listed.rows.shape, -1, np.int64)
     share = np.zeros(listed.rows.shape)
-    starts, weights, rows = part_of(block, users)
-    kernels.strongest(snapshot.vectors, starts, rows, weights, listed.rows, because, share)
+    starts, at = part_of(block, users)
+    weights, labels = block.relative()[at], profiles.labels[at]
+    kernels.strongest(
+        snapshot.vectors, starts, block.rows[at], weights, labels,
+        listed.rows, interest, because, share,
+    )  # fmt: skip
     flat = places(listed, users)
     filled = listed.rows >= 0
     source = because[filled]
@@ -205,8 +233,8 @@ def _or_null(rows: npt.NDArray[np.int64]) -> pa.Array:
 
 def part_of(
     block: Histories, users: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Return starts, relative weights and rows of the histories of some users, in their order."""
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the starts of the histories of some users in their order, and where each row is."""
     sizes = np.diff(block.starts)[users]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     at = (
@@ -214,4 +242,4 @@ def part_of(
         + np.arange(starts[-1])
         - np.repeat(starts[:-1], sizes)
     )
-    return starts, block.relative()[at], block.rows[at]
+    return starts, at.astype(np.int64)

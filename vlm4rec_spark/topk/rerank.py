@@ -62,7 +62,10 @@ class Rerank:
         limits = np.array([limit for _, limit in self.caps], np.int64)
         # Cosines stay as they are; popularity is scaled to the same range.
         largest = np.where(found.rows >= 0, found.scores, 0.0).max(initial=1.0)
-        values = (1 - self.business_weight) * found.scores / largest
+        # The order of candidates stands: each is worth as much as the best behind it, as interests
+        # take turns whatever their scores.
+        scores = np.maximum.accumulate(found.scores[:, ::-1], axis=1)[:, ::-1]
+        values = (1 - self.business_weight) * scores / largest
         values += self.business_weight * snapshot.business[found.rows]
         listed = np.full((len(found.rows), k), -1, np.int64)
         kernels.arrange(

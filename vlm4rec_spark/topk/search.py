@@ -48,7 +48,7 @@ def search(context: RunContext, text: str, k: int, where: str | None = None) -> 
             f"The items were embedded by {snapshot.encoder}, the configuration names "
             f"{encoder.identity}; run the catalog job, or set embed.model back."
         )
-    query = encode_texts(encoder, [text])
+    query = snapshot.placed(encode_texts(encoder, [text]))
     allowed = snapshot.allowed & meets(context, snapshot, rule)
     masks = Masks(np.zeros(0, np.int64), np.zeros(2, np.int64), allowed, np.zeros(1, np.int64))
     found = ranked(snapshot, ExactEngine(snapshot.vectors), query, k, masks)

@@ -3,8 +3,9 @@
 `items.arrow`: what is known of each item; `vectors.npy`: (n, d) float32 unit rows in the same
 order, alike rows together (see `engines.leaves`: `centroids.npy`, `offsets.npy`); `rank.npy`: the
 place of each row when sorted by id; `index/`: ScaNN's files, where it is used; `meta.json`: what
-the folder was made from; `popularity-*.npy`, `allowed-*.npy` ...: see `Beside`, per state of the
-interactions and per set of rules, so that new events or rules never build an index.
+the folder was made from; `centre.npy`: the mean that was subtracted from all vectors, where
+`profiles.centre` asks for it; `popularity-*.npy`, `allowed-*.npy` ...: see `Beside`, per state of
+the interactions and per set of rules, so that new events or rules never build an index.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vlm4rec_spark.errors import SchemaError
+from vlm4rec_spark.topk.centring import mean_vector, without_mean
 from vlm4rec_spark.topk.engines import scann
 from vlm4rec_spark.topk.engines.leaves import Leaves, build_leaves
 from vlm4rec_spark.topk.words import Words, coded
@@ -82,6 +84,8 @@ class Snapshot:
     """(n,) what the shop gains by an item, 0 to 1."""
     encoder: str = ""
     """model@revision the vectors come from."""
+    centre: Vectors | None = None
+    """(d,) mean that was subtracted from the vectors; None: they are as encoded."""
 
     @staticmethod
     def of(items: pa.Table, vectors: Vectors, allowed: npt.NDArray[np.bool_]) -> Snapshot:
@@ -143,6 +147,10 @@ class Snapshot:
         rows = pc.index_in(names, value_set=self.ids).fill_null(-1)
         return np.asarray(rows.to_numpy(zero_copy_only=False), np.int64)
 
+    def placed(self, encoded: Vectors) -> Vectors:
+        """Bring vectors as an encoder gives them, (m, d) unit rows, into the space of the items."""
+        return encoded if self.centre is None else without_mean(encoded, self.centre)
+
     @property
     def index(self) -> Path:
         """Folder of the ScaNN index."""
@@ -150,7 +158,13 @@ class Snapshot:
 
 
 def write_snapshot(
-    folder: Path, items: pa.Table, vectors: Vectors, encoder: str = "", *, with_scann: bool = False
+    folder: Path,
+    items: pa.Table,
+    vectors: Vectors,
+    encoder: str = "",
+    *,
+    with_scann: bool = False,
+    centre: bool = False,
 ) -> None:
     """Write a folder; it appears under its name only when it is whole.
 
@@ -160,6 +174,7 @@ def write_snapshot(
         vectors: (n, d) float32, unit rows, finite.
         encoder: model@revision the vectors come from.
         with_scann: build ScaNN's index, too.
+        centre: subtract the mean vector from all of them.
 
     Raises:
         SchemaError: a vector is not finite, or the lengths differ.
@@ -168,6 +183,10 @@ def write_snapshot(
         raise SchemaError("The item vectors are not finite or not one per item; embed them again.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+    if centre:
+        mean = mean_vector(vectors)
+        np.save(partial / "centre.npy", mean, allow_pickle=False)
+        vectors = without_mean(vectors, mean)
     leaves, order = build_leaves(vectors)
     rows = np.ascontiguousarray(vectors[order])
     _write_items(partial / "items.arrow", items.take(pa.array(order)))
@@ -283,6 +302,7 @@ def load_snapshot(folder: str, beside: Beside | None = None) -> Snapshot:
         promoted=_or(path, beside.promoted, np.zeros((0, n), bool)),
         business=_or(path, beside.business, np.zeros(n)),
         encoder=meta["encoder"],
+        centre=_mapped(path / "centre.npy") if (path / "centre.npy").exists() else None,
     )
 
 

@@ -40,8 +40,14 @@ def take_snapshot(context: RunContext) -> str:
     if not (folder / "meta.json").exists():
         logger.info("writing the item matrix %s: %d items", folder, n)
         table, vectors = _collected(items, n)
-        with_scann = context.config.topk.engine == "scann"
-        files.write_snapshot(folder, table, vectors, encoder, with_scann=with_scann)
+        files.write_snapshot(
+            folder,
+            table,
+            vectors,
+            encoder,
+            with_scann=context.config.topk.engine == "scann",
+            centre=context.config.profiles.centre,
+        )
     return str(folder)
 
 
@@ -88,8 +94,8 @@ def _digest(context: RunContext, items: DataFrame) -> tuple[int, str, str]:
             f"The vectors in space '{space}' come from several encoders "
             f"({', '.join(seen['encoders'])}); run the catalog job to its end."
         )
-    with_scann = context.config.topk.engine == "scann"
-    parts = (files.FORMAT, with_scann, *seen["encoders"], seen["n"], seen["total"], seen["mixed"])
+    made = (files.FORMAT, context.config.topk.engine == "scann", context.config.profiles.centre)
+    parts = (*made, *seen["encoders"], seen["n"], seen["total"], seen["mixed"])
     digest = hashlib.sha256("|".join(str(part) for part in parts).encode()).hexdigest()[:16]
     return int(seen["n"]), digest, str(seen["encoders"][0])
 

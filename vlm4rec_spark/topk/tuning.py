@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from vlm4rec_spark.profiles.vectors import histories, mean_profiles
+from vlm4rec_spark.profiles.vectors import histories, user_profiles
 from vlm4rec_spark.topk.audit import Recall, recall_of
 from vlm4rec_spark.topk.engines.choice import (
     EngineSpec,
@@ -28,7 +28,7 @@ HEADROOM = 0.2
 
 
 def engine_for(
-    snapshot: Snapshot, sample: pa.Table, settings: TopkConfig, users: int
+    snapshot: Snapshot, sample: pa.Table, settings: TopkConfig, users: int, interests: int = 1
 ) -> EngineSpec:
     """Choose an engine and the smallest width that reaches the target on sampled users.
 
@@ -37,6 +37,7 @@ def engine_for(
         sample: history of the sampled users.
         settings: engine, k and recall target.
         users: whose lists will be made.
+        interests: of a user at most; each is a search.
 
     Raises:
         MissingExtraError: ScaNN is asked for and not installed.
@@ -45,7 +46,7 @@ def engine_for(
     if name == "exact" or not len(snapshot):
         return EngineSpec("exact")
     leaves = len(snapshot.leaves.centroids)
-    truth = _sample(snapshot, sample, settings.k)
+    truth = _sample(snapshot, sample, settings.k, interests)
     target = 1 - (1 - settings.recall_target) * (1 - HEADROOM)
     width, reached = tuned(
         lambda w: open_engine(EngineSpec(name, w), snapshot), truth, leaves, target
@@ -54,15 +55,17 @@ def engine_for(
     return EngineSpec(name, width)
 
 
-def audit(snapshot: Snapshot, sample: pa.Table, engine: EngineSpec, k: int) -> Recall:
-    """Return the recall of an engine on the users of a sample."""
-    truth = _sample(snapshot, sample, k)
+def audit(
+    snapshot: Snapshot, sample: pa.Table, engine: EngineSpec, k: int, interests: int = 1
+) -> Recall:
+    """Return the recall of an engine on the interests of the users of a sample."""
+    truth = _sample(snapshot, sample, k, interests)
     found = open_engine(engine, snapshot).nearest(truth.queries, truth.exact.shape[1], truth.masks)
     return recall_of(snapshot.vectors, truth.queries, found, truth.exact)
 
 
-def _sample(snapshot: Snapshot, history: pa.Table, k: int) -> Sample:
+def _sample(snapshot: Snapshot, history: pa.Table, k: int, interests: int) -> Sample:
     block = histories(history, snapshot.find(history["item_id"].combine_chunks()))
-    queries, known = mean_profiles(snapshot.vectors, block)
-    masks = seen_masks(snapshot, block).of(known)
-    return Sample.of(queries, masks, snapshot.vectors, min(k, max(1, len(snapshot))))
+    profiles = user_profiles(snapshot.vectors, block, interests)
+    masks = seen_masks(snapshot, block).of(profiles.owner)
+    return Sample.of(profiles.vectors, masks, snapshot.vectors, min(k, max(1, len(snapshot))))

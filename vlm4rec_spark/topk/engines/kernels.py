@@ -133,22 +133,44 @@ def dots(vectors, queries, rows, out):
 
 
 @njit(cache=True, nogil=True)
-def weighted_sums(vectors, starts, rows, weights, out):
-    """Write for each user the sum of weight x vector over `rows[starts[u]:starts[u + 1]]`.
+def take_turns(found, starts, weights, out):
+    """Merge the lists of a user's interests into one, none twice, by highest averages.
 
-    In float64 and one row after the other: the same history gives the same bytes in any block.
+    The next place goes to the interest with the largest weight / (2 x places it has + 1), as in
+    the method of Sainte-Lague; ties to the first.
+
+    Args:
+        found: (interests, k) rows, best first, -1 behind the last.
+        starts: user u has the interests `starts[u]:starts[u + 1]`.
+        weights: (interests,) float64.
+        out: (users, k) int64, all -1; written.
     """
-    for user in range(len(starts) - 1):
-        for at in range(starts[user], starts[user + 1]):
-            weight = weights[at]
-            if weight != 0.0:
-                vector = vectors[rows[at]]
-                for d in range(vector.shape[0]):
-                    out[user, d] += weight * np.float64(vector[d])
+    k = found.shape[1]
+    for user in range(out.shape[0]):
+        first, count = starts[user], starts[user + 1] - starts[user]
+        cursor, won = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        place = 0
+        while place < out.shape[1]:
+            best, turn = -1.0, -1
+            for i in range(count):
+                average = weights[first + i] / (2.0 * won[i] + 1.0)
+                if cursor[i] < k and found[first + i, cursor[i]] >= 0 and average > best:
+                    best, turn = average, i
+            if turn < 0:
+                break
+            row = found[first + turn, cursor[turn]]
+            cursor[turn] += 1
+            twice = False
+            for p in range(place):
+                twice = twice or out[user, p] == row
+            if not twice:
+                out[user, place] = row
+                won[turn] += 1
+                place += 1
 
 
 @njit(cache=True, nogil=True)
-def strongest(vectors, starts, rows, weights, listed, out, share):
+def strongest(vectors, starts, rows, weights, labels, listed, interest, out, share):
     """Find, for each listed item, the item of the history that adds most to its score.
 
     Args:
@@ -156,7 +178,9 @@ def strongest(vectors, starts, rows, weights, listed, out, share):
         starts: the history of user u is `starts[u]:starts[u + 1]` of `rows`, `weights`.
         rows: rows of the history.
         weights: float64; those not above 0 do not count.
+        labels: interest that each row of the history belongs to.
         listed: (u, k) rows, -1 for an empty place.
+        interest: (u, k) interest that each listed item is scored by.
         out: (u, k) int64, written: the row of the history, -1 where there is none.
         share: (u, k) float64, written: its part of the sum of all positive contributions.
     """
@@ -167,7 +191,7 @@ def strongest(vectors, starts, rows, weights, listed, out, share):
             if row >= 0:
                 target = vectors[row]
                 for at in range(starts[user], starts[user + 1]):
-                    if weights[at] <= 0:
+                    if weights[at] <= 0 or labels[at] != interest[user, place]:
                         continue
                     liked = vectors[rows[at]]
                     alike = np.float32(0.0)

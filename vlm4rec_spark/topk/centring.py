@@ -1,0 +1,45 @@
+"""Mean-centring: vectors without what the whole catalogue has in common."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float32]
+ROWS_A_BLOCK = 65_536
+SMALLEST_NORM = 1e-6
+"""What is nearer to the mean differs by rounding only."""
+
+
+def mean_vector(vectors: Vectors) -> Vectors:
+    """Return the mean of the rows that are finite, (d,) float32; zeros where there are none.
+
+    The same rows in the same order give the same bytes.
+    """
+    total, n = np.zeros(vectors.shape[1]), 0
+    for start in range(0, len(vectors), ROWS_A_BLOCK):
+        block = np.asarray(vectors[start : start + ROWS_A_BLOCK])
+        block = block[np.isfinite(block[:, 0])]
+        total += block.sum(0, dtype=np.float64)
+        n += len(block)
+    return (total / max(n, 1)).astype(np.float32)
+
+
+def without_mean(vectors: Vectors, centre: Vectors) -> Vectors:
+    """Return (v - centre) / |v - centre| for each row; a row at the centre becomes zero.
+
+    Args:
+        vectors: (n, d) float32; a row of NaN stays one.
+        centre: (d,) float32.
+
+    >>> rows = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
+    >>> without_mean(rows, mean_vector(rows)).round(3).tolist()
+    [[0.707, -0.707], [-0.707, 0.707]]
+    """
+    moved = np.empty(vectors.shape, np.float32)
+    for start in range(0, len(vectors), ROWS_A_BLOCK):
+        block = np.asarray(vectors[start : start + ROWS_A_BLOCK], np.float64) - centre
+        norms = np.sqrt((block * block).sum(1, keepdims=True))
+        block[norms[:, 0] < SMALLEST_NORM] = 0.0
+        moved[start : start + len(block)] = block / np.maximum(norms, SMALLEST_NORM)
+    return moved
