@@ -57,14 +57,16 @@ format: $(INSTALLED) ## Format and fix what ruff can fix
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-# Files spread over processes, each with a Spark of its own; the long contract tests start first.
+# The Spark tests' files spread over processes, each with a Spark of its own. The others start
+# model servers that want the whole machine.
 TEST_PROCESSES ?= 2
-SIDE_BY_SIDE = -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+SPARK_TESTS = -n $(TEST_PROCESSES) --dist loadfile tests/spark tests/delta
 
 .PHONY: test
 test: preflight lint ## Lint and all tests; the Spark tests on Classic and on Connect
-	$(BIN)/pytest $(SIDE_BY_SIDE)
-	VLM4REC_TEST_REMOTE='local[2]' $(BIN)/pytest $(SIDE_BY_SIDE) tests/spark tests/delta
+	$(BIN)/pytest tests/unit tests/contract tests/faults
+	$(BIN)/pytest $(SPARK_TESTS)
+	VLM4REC_TEST_REMOTE='local[2]' $(BIN)/pytest $(SPARK_TESTS)
 
 .PHONY: bench-evaluate
 bench-evaluate: $(INSTALLED) ## Metrics of a million lists (USERS=), beside RecTools (RECTOOLS=its python)
