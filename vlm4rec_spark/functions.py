@@ -88,7 +88,8 @@ def embed_text(config: Config) -> Any:
             vectors = iter(encoder.encode([text for text in texts if text]))
             yield pd.Series([next(vectors) if text else None for text in texts], dtype="object")
 
-    return pandas_udf(embed, "ARRAY<FLOAT>")  # type: ignore[call-overload]  # as above
+    # As in `describe_image`: no overload for a function of iterators.
+    return pandas_udf(embed, "ARRAY<FLOAT>")  # type: ignore[call-overload]
 
 
 def register(spark: SparkSession, config: Config) -> None:

@@ -20,7 +20,6 @@ pytestmark = pytest.mark.spark
 
 
 def test_sql_describes_pictures_and_embeds_texts_row_by_row(spark: SparkSession) -> None:
-    pytest.importorskip("sentence_transformers")
     settings = [
         "describe.engine.kind=fake",
         "describe.engine.latency_ms=20",

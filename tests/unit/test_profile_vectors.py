@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.unit.topk_pieces import block, history, random_history, snapshot
-from vlm4rec_spark.profiles.vectors import histories, profile, user_profiles
+from vlm4rec_spark.profiles.vectors import Histories, histories, user_profiles
 
 SIZES = st.integers(1, 6)
 
@@ -18,6 +18,14 @@ def unit(rows: np.ndarray) -> np.ndarray:
     """Scale rows to length 1."""
     scaled: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return scaled.astype(np.float32)
+
+
+def profile(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray | None:
+    """Return the profile of one user who has every item; None where there is none."""
+    n = len(vectors)
+    one = Histories(["user"], np.array([0, n]), np.arange(n), weights, np.ones(n, bool))
+    found = user_profiles(np.ascontiguousarray(vectors), one).vectors
+    return found[0] if len(found) else None
 
 
 @settings(deadline=None)  # the first example compiles

@@ -161,19 +161,3 @@ def user_profiles(vectors: Vectors, block: Histories, interests: int = 1) -> Pro
     numbers = np.take_along_axis(numbers, np.argsort(order, axis=1), 1)
     found = (sums[owner, group] / norms[owner, group, None]).astype(np.float32)
     return Profiles(found, owner, weights[owner, group], numbers[block.owner, groups])
-
-
-def profile(vectors: Vectors, weights: npt.NDArray[np.float64]) -> Vectors | None:
-    """Return the profile of one user; None where there is none.
-
-    Args:
-        vectors: (n, d) float32, unit rows.
-        weights: (n,) float64; a negative one subtracts.
-
-    >>> profile(np.eye(2, dtype=np.float32), np.array([1.0, 0.0])).tolist()
-    [1.0, 0.0]
-    """
-    n = len(vectors)
-    one = Histories(["user"], np.array([0, n]), np.arange(n), weights, np.ones(n, bool))
-    found = user_profiles(np.ascontiguousarray(vectors), one).vectors
-    return found[0] if len(found) else None
