@@ -148,6 +148,8 @@ class EmbedConfig(Model):
     """Text variants that get a vector."""
     batch_size: Positive = 64
     """Texts per forward pass."""
+    backend: Literal["torch", "openvino", "openvino_bf16", "openvino_int8"] = "torch"
+    """What computes the encoder; OpenVINO is faster on a CPU and needs the extra `openvino`."""
     visual_model: Text = "efficientnet-lite0"
     """Vision model that pictures are compared by in evaluate and audit: the packaged one, or any
     of transformers (hub name or directory). Lists are never made with it."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,36 @@ def test_a_text_has_one_vector_whatever_it_is_encoded_with(demo: EncoderSpec) ->
     backwards = encode_texts(demo, TEXTS[::-1])[::-1]
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(together, backwards, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("backend", "least"),
+    [("openvino", 0.999_999), ("openvino_bf16", 0.9995), ("openvino_int8", 0.998)],
+)
+def test_another_backend_gives_nearly_the_same_vectors(
+    demo: EncoderSpec, backend: str, least: float
+) -> None:
+    pytest.importorskip("openvino")
+    other = replace(demo, backend=backend).open()
+    # Texts of other lengths and numbers than those the conversion saw, the longest cut off.
+    texts = [*TEXTS, *(f"{text} {text}" for text in TEXTS)]
+    same = (other.encode(texts) * encode_texts(demo, texts)).sum(axis=1)
+    assert same.min() > least
+    assert other.encode(texts[:1]) @ encode_texts(demo, texts[:1]).T > least
+    assert other.spec.identity == f"{demo.identity}+{backend}"
+
+
+def test_openvino_is_loaded_without_its_telemetry() -> None:
+    pytest.importorskip("openvino")
+    code = (
+        "import sys\n"
+        "from vlm4rec_spark.embeddings import openvino\n"
+        "openvino._openvino()\n"
+        "loaded = [name for name, module in sys.modules.items() if module is not None]\n"
+        "assert 'openvino.tools.ovc.telemetry_stub' in loaded\n"
+        "assert not [name for name in loaded if name.startswith('openvino_telemetry')]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_empty_text_is_refused_and_no_text_gives_no_rows(demo: EncoderSpec) -> None:

