@@ -92,5 +92,7 @@ class TopkConfig(Model):
     """Variants, caps, diversity, pins, promotions, business value."""
     similar_k: Annotated[int, Field(ge=0)] = 20
     """Similar items per item."""
+    complements_k: Annotated[int, Field(ge=0)] = 12
+    """Items that complete an item, where the attribute file has an `outfit`; 0: none."""
     index_path: Text = "vlm4rec-index"
     """Folder, shared by all workers, for the item matrix and the index files."""

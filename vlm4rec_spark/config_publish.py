@@ -9,7 +9,9 @@ from pydantic import AfterValidator, Field, model_validator
 from vlm4rec_spark.config_inputs import Model, Positive, Share, Text
 from vlm4rec_spark.credentials import is_reference
 
-PublishedName = Literal["recommendations", "similar_items", "item_attributes", "item_features"]
+PublishedName = Literal[
+    "recommendations", "similar_items", "complements", "item_attributes", "item_features"
+]
 JDBC_PREFIX = "jdbc:postgresql://"
 
 
@@ -62,7 +64,7 @@ class PublishConfig(Model):
     """What is handed over, and where to."""
 
     tables: tuple[PublishedName, ...] = ("recommendations", "similar_items", "item_attributes")
-    """Of recommendations, similar_items, item_attributes, item_features (long form)."""
+    """Further ones: complements, and item_features, the long form."""
     postgres: PostgresConfig = PostgresConfig()
     """Into a database."""
     files: FilesConfig = FilesConfig()

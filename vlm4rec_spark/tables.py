@@ -17,9 +17,11 @@ from vlm4rec_spark.table_spec import (
     sql_type,
     table,
 )
+from vlm4rec_spark.tables_lists import COMPLEMENTS, PROFILES, RECOMMENDATIONS, SIMILAR_ITEMS
 
 __all__ = [
     "ALL_TABLES",
+    "COMPLEMENTS",
     "DESCRIPTIONS",
     "DESCRIPTIONS_LOG",
     "EMBEDDINGS",
@@ -193,53 +195,6 @@ ITEM_VECTORS = table(
     cluster_by="space item_id",
 )
 
-PROFILES = table(
-    "profiles",
-    "What each user likes, as unit vectors",
-    "user_id interest_no",
-    Column("user_id", TEXT, "User"),
-    Column("interest_no", INT, "0 is the main interest"),
-    Column("vector", VECTOR, "Unit vector, float32"),
-    Column("weight", DOUBLE, "Sum of the decayed event weights above 0"),
-    Column("n_events", INT, "Events of the user that count"),
-    Column("last_event_at", MOMENT, "Newest event"),
-    checks=(("vector_filled", "vector IS NOT NULL AND size(vector) > 0"),),
-)
-
-RECOMMENDATIONS = table(
-    "recommendations",
-    "The list of each user",
-    "user_id rank",
-    Column("user_id", TEXT, "User"),
-    Column("rank", INT, "1 is the best; ties by item id"),
-    Column("item_id", TEXT, "Recommended item"),
-    Column("score", DOUBLE, "Cosine with the nearest interest; popularity for arm popular"),
-    Column("because_item_id", TEXT, "Item of the history that weighs most"),
-    Column("because_share", DOUBLE, "Its part of what the whole history adds to the score"),
-    Column("shared_attributes", TEXTS, "Attribute words both items share"),
-    Column("reason", TEXT, "The reason in one sentence"),
-    Column("arm", TEXT, "profile or popular"),
-    Column("run_id", TEXT, "Run that last changed the row"),
-    checks=(
-        one_of("arm", "profile", "popular"),
-        ("rank_from_one", "rank >= 1"),
-        ("item_named", "item_id IS NOT NULL"),
-    ),
-)
-
-SIMILAR_ITEMS = table(
-    "similar_items",
-    "The nearest items of each item",
-    "target_item_id rank",
-    Column("target_item_id", TEXT, "Item the list is for"),
-    Column("rank", INT, "1 is the nearest; ties by item id"),
-    Column("item_id", TEXT, "Similar item"),
-    Column("score", DOUBLE, "Cosine of the vectors"),
-    Column("reason", TEXT, "The reason in one sentence"),
-    Column("run_id", TEXT, "Run that last changed the row"),
-    checks=(("rank_from_one", "rank >= 1"), ("another_item", "item_id <> target_item_id")),
-)
-
 RUNS = table(
     "runs",
     "What each stage of each run did",
@@ -340,6 +295,7 @@ ALL_TABLES: tuple[TableSpec, ...] = (
     PROFILES,
     RECOMMENDATIONS,
     SIMILAR_ITEMS,
+    COMPLEMENTS,
     RUNS,
     METRICS,
     METRICS_PER_USER,

@@ -69,7 +69,8 @@ COMMANDS = (
         _recommend,
         "make profiles and top-k lists",
         "Reads sources.interactions and what the catalog job wrote; writes profiles,\n"
-        "recommendations and similar_items. A run under topk.recall_target changes nothing.\n\n"
+        "recommendations, similar_items and complements. A run under topk.recall_target changes\n"
+        "nothing.\n\n"
         "  vlm4rec recommend --conf my_shop.yml --set topk.k=50",
     ),
     Command(

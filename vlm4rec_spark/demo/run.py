@@ -15,7 +15,7 @@ from vlm4rec_spark.demo.evidence import evidence, told
 from vlm4rec_spark.demo.world import write_world
 from vlm4rec_spark.pipeline import Pipeline
 from vlm4rec_spark.session import build_session
-from vlm4rec_spark.tables import ALL_TABLES, DESCRIPTIONS, ITEMS, RECOMMENDATIONS
+from vlm4rec_spark.tables import ALL_TABLES, COMPLEMENTS, DESCRIPTIONS, ITEMS, RECOMMENDATIONS
 
 if TYPE_CHECKING:
     from vlm4rec_spark.demo.settings import ShopConfig
@@ -53,7 +53,7 @@ def run(conf: str = "demo", overrides: Sequence[str] = (), shop: ShopConfig | No
     summary |= evidence(pipeline, (catalog, recommend), SUMMARY)
     summary["seconds"] = round(time.monotonic() - started, 1)
     SUMMARY.write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
-    return "\n".join([*_told(summary), *_lists(pipeline.context)])
+    return "\n".join([*_told(summary), *_lists(pipeline.context), *_outfit(pipeline.context)])
 
 
 def summarise(context: RunContext, catalog: RunReport, recommend: RunReport) -> dict[str, Any]:
@@ -122,3 +122,24 @@ def _lists(context: RunContext) -> list[str]:
             lines += ["", f"For user {row['user_id']}:"]
         lines.append(f"  {row['rank']}. {row['title'] or row['item_id']}: {row['reason']}")
     return lines
+
+
+def _outfit(context: RunContext) -> list[str]:
+    """Return what completes one item, with reasons."""
+    spark, names = context.spark, context.names
+    complements = delta.read(spark, COMPLEMENTS, names)
+    titles = delta.read(spark, ITEMS, names).select("item_id", "title")
+    wanted = titles.withColumnsRenamed({"item_id": "target_item_id", "title": "target"})
+    target = complements.select("target_item_id").orderBy("target_item_id").limit(1)
+    rows = (
+        complements.where(f"rank <= {ITEMS_SHOWN}").join(target, "target_item_id", "left_semi")
+        .join(wanted, "target_item_id").join(titles, "item_id").orderBy("rank").collect()
+    )  # fmt: skip
+    return [
+        line
+        for row in rows
+        for line in (
+            *(["", f"To complete {row['target']}:"] if row["rank"] == 1 else []),
+            f"  {row['rank']}. {row['title'] or row['item_id']}: {row['reason']}",
+        )
+    ]

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from vlm4rec_spark.descriptions.outfits import Outfit, parse_outfit
 from vlm4rec_spark.errors import ConfigError, near
 
 NOT_VISIBLE = "not visible"
@@ -41,6 +42,8 @@ class AttributeSchema:
     instructions: str
     fields: tuple[Field, ...]
     description: Field
+    outfit: Outfit | None = None
+    """Which items complete which; never part of what the model is asked."""
 
     def fields_for(self, category: str | None) -> tuple[Field, ...]:
         """Return the fields an item of this category is asked for, the description last."""
@@ -94,16 +97,18 @@ def parse_attributes(data: object, origin: str) -> AttributeSchema:
     if not isinstance(data, Mapping):
         raise ConfigError(f"{origin}: expected a mapping with name, instructions, fields.")
     required = ("name", "instructions", "fields", "description")
+    known = (*required, "outfit")
     mistakes = [f"{key} is missing" for key in required if not data.get(key)]
+    mistakes += [f"unknown key '{k}'{near(str(k), known)}" for k in data if k not in known]
     fields = tuple(
         _field(name, spec, mistakes) for name, spec in dict(data.get("fields") or {}).items()
     )
     description = _field("description", data.get("description") or {}, mistakes)
+    outfit = parse_outfit(data.get("outfit"), fields, mistakes)
     if mistakes:
         raise ConfigError(f"{origin}: " + "; ".join(mistakes))
-    return AttributeSchema(
-        str(data["name"]), " ".join(str(data["instructions"]).split()), fields, description
-    )
+    instructions = " ".join(str(data["instructions"]).split())
+    return AttributeSchema(str(data["name"]), instructions, fields, description, outfit)
 
 
 def _field(name: str, spec: object, mistakes: list[str]) -> Field:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vlm4rec_spark.tables import DESCRIPTIONS, ITEMS, RECOMMENDATIONS, SIMILAR_ITEMS, TableSpec
+from vlm4rec_spark.tables import (
+    COMPLEMENTS,
+    DESCRIPTIONS,
+    ITEMS,
+    RECOMMENDATIONS,
+    SIMILAR_ITEMS,
+    TableSpec,
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,15 @@ PUBLISHED: dict[str, PublishedTable] = {
                 "reason text, run_id text"
             ),
             (SIMILAR_ITEMS,),
+        ),
+        PublishedTable(
+            "complements",
+            ("target_item_id", "rank"),
+            _columns(
+                "target_item_id text, rank int, item_id text, slot text, "
+                "score double precision, reason text, run_id text"
+            ),
+            (COMPLEMENTS,),
         ),
         PublishedTable(
             "item_attributes",

@@ -1,4 +1,7 @@
-"""The top-k stage: reads histories and item vectors, writes `recommendations`, `similar_items`."""
+"""The top-k stage: reads histories and item vectors, writes lists and neighbours.
+
+Tables: `recommendations`, `similar_items`, `complements`.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from vlm4rec_spark.profiles.job import judged_events, user_history
 from vlm4rec_spark.runs import RunReport, record
 from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk import plan
+from vlm4rec_spark.topk.complements_job import write_complements
 from vlm4rec_spark.topk.engines.choice import EngineSpec
 from vlm4rec_spark.topk.facts_job import check_rules, rerank_of, take_beside, take_segments
 from vlm4rec_spark.topk.landing import landed
@@ -33,7 +37,7 @@ ITEMS_A_TASK = 16_384
 
 
 def run(context: RunContext) -> RunReport:
-    """Write the list of every user and the neighbours of every item.
+    """Write the list of every user, the neighbours of every item and what completes it.
 
     Raises:
         RecallError: the audited recall is under `topk.recall_target`; the lists in force stay.
@@ -57,6 +61,7 @@ def run(context: RunContext) -> RunReport:
         "items": len(spec.open()),
         "list_rows_changed": merged.changed,
         "similar_rows_changed": similar.changed,
+        **write_complements(context, spec),
     }
     figures = {**_figures(audited), "search_width": float(engine.width)}
     seconds = time.monotonic() - started

@@ -12,18 +12,21 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark.profiles.plan import USERS_A_SEARCH, blocks
 from vlm4rec_spark.profiles.vectors import histories
-from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
+from vlm4rec_spark.tables import COMPLEMENTS, RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk.engines.choice import open_engine
 from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.lists import ListSpec, block_lists, places
+from vlm4rec_spark.topk.outfits import Completion, completed
 from vlm4rec_spark.topk.ranking import ranked
-from vlm4rec_spark.topk.reasons import SHOWN, similar_reasons
-from vlm4rec_spark.topk.snapshot import Beside, Snapshot, load_snapshot
+from vlm4rec_spark.topk.reasons import SHOWN, complement_reasons, similar_reasons
+from vlm4rec_spark.topk.snapshot import Beside, Snapshot, load_snapshot, read_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pyspark.sql import DataFrame
+
+    from vlm4rec_spark.topk.wardrobe import Wardrobe
 
 ITEMS_A_BLOCK = 4096
 
@@ -103,6 +106,45 @@ def neighbours(snapshot: Snapshot, targets: npt.NDArray[np.int64], spec: SearchS
             "item_id": snapshot.ids.take(pa.array(flat.rows)),
             "score": pa.array(flat.scores),
             "reason": similar_reasons(shared),
+        }
+    )
+
+
+def complements(places: DataFrame, wardrobe: Wardrobe, order: str, spec: SearchSpec) -> DataFrame:
+    """Return rows of `complements`.
+
+    Args:
+        places: `id`, ascending numbers of places in the order.
+        wardrobe: the cells.
+        order: array beside the matrix with the items cell by cell.
+        spec: matrix, length of a list, run.
+    """
+    schema = COMPLEMENTS.arrow_schema()
+
+    def build(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        snapshot, rows = spec.open(), read_array(spec.snapshot, order)
+        for batch in batches:
+            ids = batch.column("id").to_numpy()
+            part = (int(ids[0]), int(ids[-1]) + 1) if len(ids) else (0, 0)
+            for found in completed(snapshot, wardrobe, rows, part, spec.lists.k):
+                table = completions(snapshot, wardrobe, found)
+                yield from _as_written(table, schema, spec.run_id).to_batches()
+
+    return places.select("id").mapInArrow(build, COMPLEMENTS.spark_ddl())
+
+
+def completions(snapshot: Snapshot, wardrobe: Wardrobe, found: Completion) -> pa.Table:
+    """Return what completes some items; columns: those of `complements` but run_id."""
+    slots = pa.array(wardrobe.slots, pa.string()).take(pa.array(found.slots))
+    shared = snapshot.words.shared(found.targets, found.rows, SHOWN)
+    return pa.table(
+        {
+            "target_item_id": snapshot.ids.take(pa.array(found.targets)),
+            "rank": pa.array(found.ranks),
+            "item_id": snapshot.ids.take(pa.array(found.rows)),
+            "slot": slots,
+            "score": pa.array(found.scores),
+            "reason": complement_reasons(slots, shared),
         }
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,6 @@ from vlm4rec_spark.topk.engines import kernels
 
 if TYPE_CHECKING:
     from vlm4rec_spark.topk.engines.interface import Engine, Masks, Rows, Vectors
-    from vlm4rec_spark.topk.snapshot import Snapshot
 
 DIGITS = 6
 """Scores are rounded: what differs by less is a tie, broken by item id."""
@@ -23,6 +22,20 @@ NOISE = 4e-6
 DEEPER = 4
 
 
+class Pool(Protocol):
+    """What is searched: a snapshot, or a part of one."""
+
+    @property
+    def vectors(self) -> Vectors:
+        """(n, d) unit rows."""
+
+    @property
+    def rank(self) -> npt.NDArray[np.int64]:
+        """(n,) place of each row when sorted by item id."""
+
+    def __len__(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Ranked:
     """(queries, width) rows, best first, -1 for an empty place, and their scores."""
@@ -31,38 +44,38 @@ class Ranked:
     scores: npt.NDArray[np.float64]
 
 
-def ranked(snapshot: Snapshot, engine: Engine, queries: Vectors, k: int, masks: Masks) -> Ranked:
+def ranked(pool: Pool, engine: Engine, queries: Vectors, k: int, masks: Masks) -> Ranked:
     """Return the k best rows of each query by exact score.
 
     Where the k-th score is as good as that of the last candidate, more rows may tie with it; such
     a query is searched deeper, so that the list does not depend on the last bits of a score.
     """
-    k = min(k, max(1, len(snapshot)))
-    depth = min(k + MARGIN, max(1, len(snapshot)))
-    ordered = scored(snapshot, queries, engine.nearest(queries, depth, masks))
+    k = min(k, max(1, len(pool)))
+    depth = min(k + MARGIN, max(1, len(pool)))
+    ordered = scored(pool, queries, engine.nearest(queries, depth, masks))
     rows, scores = ordered.rows[:, :k].copy(), ordered.scores[:, :k].copy()
     open_ = np.flatnonzero(_undecided(ordered, k))
-    while depth < len(snapshot) and len(open_):
-        depth = min(DEEPER * depth, len(snapshot))
+    while depth < len(pool) and len(open_):
+        depth = min(DEEPER * depth, len(pool))
         found = engine.nearest(queries[open_], depth, masks.of(open_))
-        ordered = scored(snapshot, queries[open_], found)
+        ordered = scored(pool, queries[open_], found)
         rows[open_], scores[open_] = ordered.rows[:, :k], ordered.scores[:, :k]
         open_ = open_[_undecided(ordered, k)]
     return Ranked(rows, scores)
 
 
-def scored(snapshot: Snapshot, queries: Vectors, found: Rows) -> Ranked:
+def scored(pool: Pool, queries: Vectors, found: Rows) -> Ranked:
     """Score rows exactly and order them; empty places last, at minus infinity."""
     exact = np.empty(found.shape)
-    kernels.dots(snapshot.vectors, queries, found, exact)
+    kernels.dots(pool.vectors, queries, found, exact)
     scores = np.round(exact, DIGITS)
     scores[found < 0] = -np.inf
-    return in_order(snapshot, Ranked(found, scores))
+    return in_order(pool, Ranked(found, scores))
 
 
-def in_order(snapshot: Snapshot, listed: Ranked) -> Ranked:
+def in_order(pool: Pool, listed: Ranked) -> Ranked:
     """Sort each line by falling score, ties by item id."""
-    rank = snapshot.rank[listed.rows] if len(snapshot) else listed.rows
+    rank = pool.rank[listed.rows] if len(pool) else listed.rows
     order = np.lexsort((rank, -listed.scores), axis=1)
     return Ranked(
         np.take_along_axis(listed.rows, order, 1), np.take_along_axis(listed.scores, order, 1)

@@ -33,6 +33,12 @@ def similar_reasons(shared: pa.ListArray) -> pa.Array:
     return pc.if_else(pc.equal(words, ""), "The descriptions are alike.", both)
 
 
+def complement_reasons(slots: pa.Array, shared: pa.ListArray) -> pa.Array:
+    """Return what an item adds to another, and what both have in common."""
+    words = pc.binary_join(shared, ", ")
+    return pc.binary_join_element_wise("Adds ", slots, "; both: ", words, ".", "")
+
+
 def _named(titles: pa.Array) -> pa.Array:
     words = pc.utf8_trim_whitespace(pc.replace_substring_regex(titles, r"\s+", " "))
     short = pc.utf8_slice_codeunits(words, 0, TITLE_CHARACTERS - 1)

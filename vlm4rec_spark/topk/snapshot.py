@@ -248,7 +248,7 @@ def write_array(folder: Path, kind: str, values: npt.NDArray[Any]) -> str:
 
     Args:
         folder: of the snapshot.
-        kind: a field of `Beside`.
+        kind: a field of `Beside`, or `wardrobe`: items cell by cell.
         values: the array.
     """
     values = np.ascontiguousarray(values)
@@ -262,6 +262,11 @@ def write_array(folder: Path, kind: str, values: npt.NDArray[Any]) -> str:
         for path in old[: 1 - KEPT]:
             path.unlink(missing_ok=True)
     return name
+
+
+def read_array(folder: str, name: str) -> npt.NDArray[Any]:
+    """Map an array that `write_array` wrote."""
+    return np.asarray(_mapped(Path(folder) / name))
 
 
 @lru_cache(maxsize=1)
