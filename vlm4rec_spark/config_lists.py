@@ -67,6 +67,15 @@ class RerankConfig(Model):
         return self
 
 
+class ReasonsConfig(Model):
+    """How much of each score is explained."""
+
+    items: Annotated[int, Field(ge=0)] = 3
+    """Items of the history named with their share, at most."""
+    words: Annotated[int, Field(ge=0)] = 4
+    """Attribute words of the listed item named with their share, at most."""
+
+
 class TopkConfig(Model):
     """How lists are made."""
 
@@ -90,6 +99,8 @@ class TopkConfig(Model):
     """Ids of items that are never listed."""
     rerank: RerankConfig = RerankConfig()
     """Variants, caps, diversity, pins, promotions, business value."""
+    reasons: ReasonsConfig = ReasonsConfig()
+    """Shares of the score in `history_shares` and `attribute_shares`."""
     similar_k: Annotated[int, Field(ge=0)] = 20
     """Similar items per item."""
     complements_k: Annotated[int, Field(ge=0)] = 12

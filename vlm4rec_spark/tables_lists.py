@@ -29,6 +29,17 @@ RECOMMENDATIONS = table(
     Column("score", DOUBLE, "Cosine with the nearest interest; popularity for arm popular"),
     Column("because_item_id", TEXT, "Item of the history that weighs most"),
     Column("because_share", DOUBLE, "Its part of what the whole history adds to the score"),
+    Column(
+        "history_shares",
+        pa.list_(pa.struct([("item_id", TEXT), ("share", DOUBLE)])),
+        "Items of the history that add most, each with its part of what all add; falling",
+    ),
+    Column(
+        "attribute_shares",
+        pa.list_(pa.struct([("attribute", TEXT), ("value", TEXT), ("share", DOUBLE)])),
+        "Words of the item that add most, each with about the part of the score that is lost "
+        "when its text does not say so; falling",
+    ),
     Column("shared_attributes", pa.list_(TEXT), "Attribute words both items share"),
     Column("reason", TEXT, "The reason in one sentence"),
     Column("arm", TEXT, "profile or popular"),

@@ -63,7 +63,8 @@ def test_a_second_append_with_the_same_version_writes_nothing(
 def test_a_row_that_breaks_a_constraint_is_refused(spark: SparkSession, names: TableNames) -> None:
     row = spark.sql(
         "SELECT 'u' user_id, 0 rank, 'i' item_id, 1D score, NULL because_item_id, "
-        "0D because_share, NULL shared_attributes, '' reason, 'profile' arm, 'r' run_id"
+        "0D because_share, NULL history_shares, NULL attribute_shares, NULL shared_attributes, "
+        "'' reason, 'profile' arm, 'r' run_id"
     )
     with pytest.raises(Exception, match="DELTA_VIOLATE_CONSTRAINT_WITH_VALUES"):
         delta.append_once(row, RECOMMENDATIONS, names, "job", 1)

@@ -88,6 +88,7 @@ def _spec(context: RunContext, rows: DataFrame) -> plan.SearchSpec:
         segments,
         bool(context.config.topk.user_rules),
         context.config.profiles.interests,
+        (context.config.topk.reasons.items, context.config.topk.reasons.words),
     )
     beside = take_beside(context, snapshot, rows, segments)
     return plan.SearchSpec(snapshot, beside, lists, context.run_id)

@@ -23,6 +23,14 @@ from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.ranking import Ranked
 from vlm4rec_spark.topk.reasons import POPULAR_REASON, SHOWN, profile_reasons
 from vlm4rec_spark.topk.rerank import DEEPER, PLAIN, Rerank
+from vlm4rec_spark.topk.shares import (
+    HISTORY_SHARES,
+    SHARE_DIGITS,
+    WORD_SHARES,
+    history_shares,
+    word_parts,
+    word_shares,
+)
 
 if TYPE_CHECKING:
     from vlm4rec_spark.topk.engines.choice import EngineSpec
@@ -55,6 +63,8 @@ class ListSpec:
     """Whether segments also have a line in `Snapshot.allowed`."""
     interests: int = 1
     """Interests of a user at most."""
+    told: tuple[int, int] = (3, 4)
+    """Items of the history and words of the item that are named with their shares, at most."""
 
 
 def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Table:
@@ -79,7 +89,7 @@ def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Tabl
     popular = best_lists(snapshot, PopularCandidates(snapshot, line[rest]), spec, of_rest)
     return pa.concat_tables(
         [
-            _profile_table(snapshot, block, profiles, found, interest),
+            _profile_table(snapshot, block, profiles, found, interest, spec.told),
             _popular_table(snapshot, block, rest, popular),
         ]
     )
@@ -174,10 +184,11 @@ def _profile_table(
     profiles: Profiles,
     listed: Ranked,
     interest: npt.NDArray[np.int64],
+    told: tuple[int, int],
 ) -> pa.Table:
     users = profiles.known
-    because = np.full(listed.rows.shape, -1, np.int64)
-    share = np.zeros(listed.rows.shape)
+    because = np.full((*listed.rows.shape, max(1, told[0])), -1, np.int64)
+    share = np.zeros(because.shape)
     starts, at = part_of(block, users)
     weights, labels = block.relative()[at], profiles.labels[at]
     kernels.strongest(
@@ -186,12 +197,17 @@ def _profile_table(
     )  # fmt: skip
     flat = places(listed, users)
     filled = listed.rows >= 0
-    source = because[filled]
+    sources, shares = because[filled], share[filled]
+    source = sources[:, 0]
     shared = snapshot.words.shared(source, flat.rows)
-    named = snapshot.words.shared(source, flat.rows, SHOWN)
+    line = (profiles.starts[:-1, None] + interest)[filled]
+    parts = word_parts(snapshot, profiles.vectors, line, flat.rows)
+    named = snapshot.words.shared(source, flat.rows, SHOWN, parts)
     reasons = {
         "because_item_id": snapshot.ids.take(_or_null(source)),
-        "because_share": pa.array(np.round(share[filled], 3)),
+        "because_share": pa.array(np.round(shares[:, 0], SHARE_DIGITS)),
+        "history_shares": history_shares(snapshot, sources, shares, told[0]),
+        "attribute_shares": word_shares(snapshot, parts, flat.scores, flat.rows, told[1]),
         "shared_attributes": shared,
         "reason": profile_reasons(snapshot.titles.take(_or_null(source)), named),
     }
@@ -206,6 +222,8 @@ def _popular_table(
     reasons = {
         "because_item_id": pa.nulls(n, pa.string()),
         "because_share": pa.nulls(n, pa.float64()),
+        "history_shares": pa.array([[]] * n, HISTORY_SHARES),
+        "attribute_shares": pa.array([[]] * n, WORD_SHARES),
         "shared_attributes": pa.array([[]] * n, pa.list_(pa.string())),
         "reason": pa.array([POPULAR_REASON] * n, pa.string()),
     }

@@ -4,8 +4,9 @@
 order, alike rows together (see `engines.leaves`: `centroids.npy`, `offsets.npy`); `rank.npy`: the
 place of each row when sorted by id; `index/`: ScaNN's files, where it is used; `meta.json`: what
 the folder was made from; `centre.npy`: the mean that was subtracted from all vectors, where
-`profiles.centre` asks for it; `popularity-*.npy`, `allowed-*.npy` ...: see `Beside`, per state of
-the interactions and per set of rules, so that new events or rules never build an index.
+`profiles.centre` asks for it; `effects.npy`: see `topk.effects`; `popularity-*.npy`,
+`allowed-*.npy` ...: see `Beside`, per state of the interactions and per set of rules, so that new
+events or rules never build an index.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ import pyarrow.compute as pc
 
 from vlm4rec_spark.errors import SchemaError
 from vlm4rec_spark.topk.centring import mean_vector, without_mean
+from vlm4rec_spark.topk.effects import fitted, word_numbers
 from vlm4rec_spark.topk.engines import scann
 from vlm4rec_spark.topk.engines.leaves import Leaves, build_leaves
 from vlm4rec_spark.topk.words import Words, coded
 
-FORMAT = 3
+FORMAT = 4
 KEPT = 2
 """Older folders are removed; a run that still reads the one before keeps working."""
 ITEMS = pa.schema(
@@ -86,6 +88,8 @@ class Snapshot:
     """model@revision the vectors come from."""
     centre: Vectors | None = None
     """(d,) mean that was subtracted from the vectors; None: they are as encoded."""
+    effects: Vectors | None = None
+    """(words, d) what each frequent word does to a vector; None: not known."""
 
     @staticmethod
     def of(items: pa.Table, vectors: Vectors, allowed: npt.NDArray[np.bool_]) -> Snapshot:
@@ -136,6 +140,12 @@ class Snapshot:
     def words(self) -> Words:
         """Visible attributes of each item."""
         return coded(self.items["words"].combine_chunks())
+
+    @cached_property
+    def word_numbers(self) -> npt.NDArray[np.int64]:
+        """(attributes, values): the line of `effects` of each word, -1: none."""
+        numbers = word_numbers(self.words)
+        return numbers if self.effects is not None else np.full_like(numbers, -1)
 
     def codes(self, column: str) -> npt.NDArray[np.int64]:
         """Return a number for each value of a text column, -1 for null."""
@@ -189,9 +199,12 @@ def write_snapshot(
         vectors = without_mean(vectors, mean)
     leaves, order = build_leaves(vectors)
     rows = np.ascontiguousarray(vectors[order])
-    _write_items(partial / "items.arrow", items.take(pa.array(order)))
+    table = _as_stored(items.take(pa.array(order)))
+    with pa.OSFile(str(partial / "items.arrow"), "wb") as sink, pa.ipc.new_file(sink, ITEMS) as out:
+        out.write_table(table)
     for name, array in (
         ("vectors", rows),
+        ("effects", fitted(rows, coded(table["words"].combine_chunks()))),
         ("centroids", leaves.centroids),
         ("offsets", leaves.offsets),
         ("rank", order),
@@ -216,16 +229,15 @@ def write_snapshot(
     _forget_old(folder)
 
 
-def _write_items(path: Path, items: pa.Table) -> None:
+def _as_stored(items: pa.Table) -> pa.Table:
+    """Return all columns of `ITEMS`, null where they are not given."""
     columns = [
         items[field.name].cast(field.type)
         if field.name in items.column_names
         else pa.nulls(len(items), field.type)
         for field in ITEMS
     ]
-    table = pa.table(columns, schema=ITEMS)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, ITEMS) as writer:
-        writer.write_table(table)
+    return pa.table(columns, schema=ITEMS)
 
 
 def _sha256(path: Path) -> str:
@@ -308,6 +320,7 @@ def load_snapshot(folder: str, beside: Beside | None = None) -> Snapshot:
         business=_or(path, beside.business, np.zeros(n)),
         encoder=meta["encoder"],
         centre=_mapped(path / "centre.npy") if (path / "centre.npy").exists() else None,
+        effects=_mapped(path / "effects.npy"),
     )
 
 

@@ -26,7 +26,11 @@ class Words:
     values: pa.Array
 
     def shared(
-        self, left: npt.NDArray[np.int64], right: npt.NDArray[np.int64], most: int | None = None
+        self,
+        left: npt.NDArray[np.int64],
+        right: npt.NDArray[np.int64],
+        most: int | None = None,
+        worth: npt.NDArray[np.float64] | None = None,
     ) -> pa.ListArray:
         """Return for each pair of rows the words on which both agree, the most telling first.
 
@@ -34,6 +38,8 @@ class Words:
             left: (pairs,) rows; -1 shares nothing.
             right: (pairs,) rows.
             most: words named at most.
+            worth: (attributes, pairs) what each word of the right row is worth: the order then
+                follows it, and words worth less than nothing are left out.
         """
         agreed = (self.codes[:, left] == self.codes[:, right]) & (self.codes[:, right] >= 0)
         agreed &= left >= 0
@@ -42,11 +48,16 @@ class Words:
         for a in range(1, len(self.names)):  # a word that two attributes share is named once
             for b in range(a):
                 agreed[a] &= ~(agreed[b] & (self.codes[a, right] == self.codes[b, right]))
+        codes = self.codes[:, right]
+        if worth is not None:
+            order = np.argsort(-worth, axis=0, kind="stable")
+            agreed = np.take_along_axis(agreed & (worth >= 0), order, 0)
+            codes = np.take_along_axis(codes, order, 0)
         if most is not None:
             agreed &= np.cumsum(agreed, axis=0) <= most
         offsets = np.concatenate([[0], np.cumsum(agreed.sum(0))]).astype(np.int32)
-        pair, attribute = np.nonzero(agreed.T)
-        picked = self.values.take(pa.array(self.codes[attribute, right[pair]]))
+        pair, place = np.nonzero(agreed.T)
+        picked = self.values.take(pa.array(codes[place, pair]))
         return pa.ListArray.from_arrays(pa.array(offsets), picked)
 
     def of(self, row: int) -> dict[str, str]:

@@ -170,8 +170,23 @@ def take_turns(found, starts, weights, out):
 
 
 @njit(cache=True, nogil=True)
+def insert(parts, found, count, part, row):
+    """Put a row among the largest parts so far, `count` of them; return how many there are then."""
+    if count == len(parts):
+        if part <= parts[count - 1]:
+            return count
+        count -= 1
+    at = count
+    while at > 0 and parts[at - 1] < part:
+        parts[at], found[at] = parts[at - 1], found[at - 1]
+        at -= 1
+    parts[at], found[at] = part, row
+    return count + 1
+
+
+@njit(cache=True, nogil=True)
 def strongest(vectors, starts, rows, weights, labels, listed, interest, out, share):
-    """Find, for each listed item, the item of the history that adds most to its score.
+    """Find, for each listed item, the items of the history that add most to its score.
 
     Args:
         vectors: (n, d) float32.
@@ -181,13 +196,17 @@ def strongest(vectors, starts, rows, weights, labels, listed, interest, out, sha
         labels: interest that each row of the history belongs to.
         listed: (u, k) rows, -1 for an empty place.
         interest: (u, k) interest that each listed item is scored by.
-        out: (u, k) int64, written: the row of the history, -1 where there is none.
-        share: (u, k) float64, written: its part of the sum of all positive contributions.
+        out: (u, k, m) int64, written: the m rows of the history that add most, -1 behind the
+            last. Behind the first only those that add anything.
+        share: (u, k, m) float64, written: their parts of the sum of all positive contributions.
     """
+    parts = np.empty(out.shape[2])
     for user in range(listed.shape[0]):
         for place in range(listed.shape[1]):
             row = listed[user, place]
-            best, best_row, total = 0.0, -1, 0.0
+            found, count, total = out[user, place], 0, 0.0
+            found[:] = -1
+            share[user, place] = 0.0
             if row >= 0:
                 target = vectors[row]
                 for at in range(starts[user], starts[user + 1]):
@@ -199,10 +218,13 @@ def strongest(vectors, starts, rows, weights, labels, listed, interest, out, sha
                         alike += liked[d] * target[d]
                     part = round(weights[at] * np.float64(alike), 6)
                     total += max(part, 0.0)
-                    if best_row < 0 or part > best:
-                        best, best_row = part, rows[at]
-            out[user, place] = best_row
-            share[user, place] = best / total if total > 0 else 0.0
+                    count = insert(parts, found, count, part, rows[at])
+            while count > 1 and parts[count - 1] <= 0.0:
+                count -= 1
+                found[count] = -1
+            for nth in range(count):
+                if total > 0.0:
+                    share[user, place, nth] = max(parts[nth], 0.0) / total
 
 
 @njit(cache=True, nogil=True)
