@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -28,25 +28,7 @@ ArmName = Literal[
     "weighted",
     "rank_fusion",
 ]
-DEFAULT_ARMS: tuple[ArmName, ...] = (
-    "caption",
-    "title",
-    "title_caption",
-    "attributes",
-    "catalog",
-    "misaligned",
-    "shuffled",
-    "random",
-    "popular",
-    "recent_popular",
-    "item_knn",
-    "ease",
-    "smoothed",
-    "visual",
-    "concat",
-    "weighted",
-    "rank_fusion",
-)
+DEFAULT_ARMS: tuple[ArmName, ...] = get_args(ArmName)
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -144,8 +126,6 @@ class EvaluateConfig(Model):
     """Seed of random vectors, shuffling and the bootstrap."""
     report: Text = "vlm4rec-evaluation"
     """Folder on the driver for report.html and report.md."""
-    mlflow_experiment: Text | None = None
-    """Name of an MLflow experiment that gets settings, metrics and reports (extra `mlflow`)."""
     note: Text | None = None
     """Said at the top of the report, for example where the data come from."""
 

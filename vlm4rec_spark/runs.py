@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -41,13 +41,18 @@ class RunContext:
 
 @dataclass(frozen=True)
 class RunReport:
-    """What one stage did: rows (counts), rates and audits (figures), and where time went."""
+    """What one stage did: rows (counts), rates and audits (figures), and where time went.
+
+    `details` are further figures and `files` reports it wrote: MLflow gets both, `runs` neither.
+    """
 
     stage: str
     counts: Mapping[str, int] = field(default_factory=dict)
     figures: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     bottleneck: str = ""
+    details: Mapping[str, float] = field(default_factory=dict)
+    files: Sequence[Path] = ()
 
 
 def new_run_id() -> str:

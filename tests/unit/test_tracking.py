@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,22 @@ def test_a_stage_becomes_a_run_with_parameters_metrics_and_its_report(store: str
     assert json.loads(local.read_text("utf-8"))["bottleneck"] == "search"
     everything = json.dumps([run.data.params, run.data.tags])
     assert "hush-hush-77" not in everything
+
+
+def test_an_evaluation_brings_every_metric_and_its_report_files(store: str, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text("<p>told</p>")
+    details = {f"all.kept.caption.NDCG@{n}": n / 4000 for n in range(1, 1500)}
+    report = RunReport(
+        "evaluation", {}, {}, 1.0, "", details={**details, "Gini": math.nan}, files=(page,)
+    )
+    config = load_config(None, ["mlflow.experiment=recs", f"mlflow.tracking_uri={store}"])
+    track(config, "run-1", report, {})
+    client = mlflow.MlflowClient(tracking_uri=store)
+    (run,) = client.search_runs([client.get_experiment_by_name("recs").experiment_id])
+    assert run.data.metrics["all.kept.caption.NDCG_at_1000"] == 0.25
+    assert len(run.data.metrics) == len(details) + 1
+    assert "report.html" in {a.path for a in client.list_artifacts(run.info.run_id)}
 
 
 def test_without_an_experiment_nothing_is_tracked(store: str, tmp_path: Path) -> None:

@@ -59,7 +59,9 @@ def run(context: RunContext) -> RunReport:
         if np.isfinite(share).any()
     }
     seconds = time.monotonic() - started
-    return RunReport("audit", counts, figures, seconds, "reading vectors and pictures")
+    files = (folder / "audit.html",)
+    where = "reading vectors and pictures"
+    return RunReport("audit", counts, figures, seconds, where, files=files)
 
 
 def _probes(items: Items, most: int) -> Ints:

@@ -24,7 +24,6 @@ from vlm4rec_spark.evaluation.report import Evaluation, write_reports
 from vlm4rec_spark.evaluation.results import Draws, Result, accuracy_results, other_results
 from vlm4rec_spark.evaluation.spaces_job import write_spaces
 from vlm4rec_spark.evaluation.stage_job import measure_lists, run_arms
-from vlm4rec_spark.evaluation.tracking import track
 from vlm4rec_spark.evaluation.tuning_job import Choice, tuned
 from vlm4rec_spark.profiles.job import judged_events
 from vlm4rec_spark.runs import RunReport
@@ -56,13 +55,19 @@ def run(context: RunContext) -> RunReport:
     _write(context, results)
     seconds = time.monotonic() - started
     folder = write_reports(_evaluation(stage, line, choice, results))
-    if context.config.evaluate.mlflow_experiment:
-        _track(stage, results, folder)
     logger.info("the report is %s", folder / "report.html")
     shutil.rmtree(stage.catalogue.folder, ignore_errors=True)
     counts = {f"rows_{step.fate}": step.rows for step in stage.steps}
     counts |= {"arms": len(line.arms), "arms_left_out": len(line.left_out), "users": stage.n_users}
-    return RunReport("evaluation", counts, _figures(context, results), seconds, "making lists")
+    return RunReport(
+        "evaluation",
+        counts,
+        _figures(context, results),
+        seconds,
+        "making lists",
+        details=_of_everyone(results),
+        files=(folder / "report.html", folder / "report.md"),
+    )
 
 
 def _refuse_a_second_look(context: RunContext) -> None:
@@ -128,19 +133,6 @@ def _evaluation(stage: Stage, line: Field, choice: Choice, results: Sequence[Res
     )
 
 
-def _track(stage: Stage, results: Sequence[Result], folder: Path) -> None:
-    config = stage.context.config
-    settings = {
-        "config_hash": config.content_hash(),
-        "encoder": encoder_spec(config).identity,
-        "split": f"{config.evaluate.split.kind}, cut {stage.cut}",
-        "baseline": config.evaluate.baseline,
-        "users": str(stage.n_users),
-    }
-    experiment = config.evaluate.mlflow_experiment or ""
-    track(experiment, stage.context.run_id, settings, results, folder)
-
-
 def _figures(context: RunContext, results: Sequence[Result]) -> dict[str, float]:
     """Return NDCG of every arm: whole catalogue, and cold items alone."""
     metric = f"NDCG@{context.config.evaluate.k}"
@@ -148,4 +140,13 @@ def _figures(context: RunContext, results: Sequence[Result]) -> dict[str, float]
         f"ndcg_{result.pool}_{result.arm}": result.value
         for result in results
         if result.slice == "everyone" and result.variants == "kept" and result.metric == metric
+    }
+
+
+def _of_everyone(results: Sequence[Result]) -> dict[str, float]:
+    """Return every metric of every arm as 'pool.variants.arm.metric'."""
+    return {
+        f"{result.pool}.{result.variants}.{result.arm}.{result.metric}": result.value
+        for result in results
+        if result.slice == "everyone"
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,14 @@ class Result:
     difference_low: float = math.nan
     difference_high: float = math.nan
     p_holm: float = math.nan
+
+
+def of_row(row: Mapping[str, Any]) -> Result:
+    """Return a row of `metrics` as a result; a null number is not known."""
+    known: dict[str, Any] = {field.name: row[field.name] for field in fields(Result)}
+    numbers = [field.name for field in fields(Result) if field.type == "float"]
+    known |= {name: math.nan for name in numbers if known[name] is None}
+    return Result(**known)
 
 
 @dataclass(frozen=True)
