@@ -49,7 +49,7 @@ demo: preflight $(INSTALLED) ## Run both jobs on the demo catalogue with a real 
 lint: $(INSTALLED) ## Ruff, format check, mypy strict, import contract
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy vlm4rec_spark tests $(wildcard jobs)
+	$(BIN)/mypy vlm4rec_spark tests jobs notebooks
 	$(BIN)/lint-imports
 
 .PHONY: format

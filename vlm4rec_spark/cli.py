@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from vlm4rec_spark import __version__
 from vlm4rec_spark.commands import evidence, jobs, look, operations
-from vlm4rec_spark.commands.command import Command, Parser
+from vlm4rec_spark.commands.command import Command, Parser, common_options
 from vlm4rec_spark.errors import ConfigError, Vlm4RecError
 from vlm4rec_spark.logs import set_up
 
@@ -73,30 +73,10 @@ def _parser() -> Parser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         part.set_defaults(command=command.run)
-        _add_common(part)
+        common_options(part)
         if command.options:
             command.options(part)
     return parser
-
-
-def _add_common(parser: Parser) -> None:
-    parser.add_argument("--conf", help="YAML overlay over conf/base.yml")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="A.B=C", help="one setting; repeatable"
-    )
-    parser.add_argument(
-        "--run-id", help="name of the run; a repeated run with the same name continues it"
-    )
-    parser.add_argument("--master", help="Spark master; default: this machine, local[*]")
-    parser.add_argument("--remote", help="Spark Connect address, for example sc://host:15002")
-    parser.add_argument(
-        "--package", action="append", default=[], metavar="GROUP:NAME:VERSION",
-        help="Maven package for a local session, for example a JDBC driver (PostgreSQL's is known)",
-    )  # fmt: skip
-    parser.add_argument("--verbose", action="store_true", help="log more")
-    parser.add_argument(
-        "--log-format", choices=("text", "json"), default="text", help="json: an object a line"
-    )
 
 
 def _say_error(error: Exception) -> None:

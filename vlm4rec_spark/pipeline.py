@@ -8,11 +8,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from vlm4rec_spark import delta
 from vlm4rec_spark.delta import TableNames
 from vlm4rec_spark.lease import Lease
 from vlm4rec_spark.logs import tagged
 from vlm4rec_spark.runs import RunContext, RunReport, git_commit, new_run_id, record
 from vlm4rec_spark.spark_errors import in_our_words
+from vlm4rec_spark.tables import spec_named
 from vlm4rec_spark.tracking import track
 
 if TYPE_CHECKING:
@@ -119,6 +121,23 @@ class Pipeline:
         """
         search = import_module("vlm4rec_spark.topk.search").search
         return cast("DataFrame", search(self.context, text, k, where))
+
+    def trial(self, users: Sequence[str]) -> DataFrame:
+        """Return the lists these users would get with this configuration; writes no table.
+
+        Args:
+            users: ids of the users.
+        """
+        trial = import_module("vlm4rec_spark.topk.trial_job").trial
+        return cast("DataFrame", trial(self.context, users))
+
+    def table(self, name: str) -> DataFrame:
+        """Return one of our tables, for example 'recommendations'; empty where it is missing.
+
+        Raises:
+            SchemaError: there is no such table.
+        """
+        return delta.read(self.context.spark, spec_named(name), self.context.names)
 
     def _run(self, name: str, stages: Sequence[str]) -> RunReport:
         with in_our_words(), Lease(self.context, name).held():

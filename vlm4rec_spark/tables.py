@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from vlm4rec_spark.errors import SchemaError, near
 from vlm4rec_spark.table_spec import (
     DOUBLE,
     FLAG,
@@ -41,6 +42,7 @@ __all__ = [
     "VOLATILE",
     "Column",
     "TableSpec",
+    "spec_named",
     "sql_type",
 ]
 
@@ -303,3 +305,17 @@ ALL_TABLES: tuple[TableSpec, ...] = (
     SOURCE_ITEMS,
     SOURCE_INTERACTIONS,
 )
+
+
+def spec_named(name: str) -> TableSpec:
+    """Return the table with this name.
+
+    Raises:
+        SchemaError: there is none; names those there are.
+    """
+    specs = {spec.name: spec for spec in ALL_TABLES}
+    if name not in specs:
+        raise SchemaError(
+            f"There is no table '{name}'{near(name, specs)} Tables: {', '.join(specs)}."
+        )
+    return specs[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -111,10 +112,16 @@ def read_taken_together(context: RunContext, items: Items, probes: Ints, k: int)
 
 def read_thumbnails(context: RunContext, items: Items, rows: Ints) -> dict[int, bytes]:
     """Return row -> small JPEG of the items that have a readable picture."""
+    wanted = [items.ids[row] for row in np.unique(rows)]
+    small = thumbnails(context, wanted)
+    return {int(n): small[items.ids[n]] for n in items.rows_of(list(small))}
+
+
+def thumbnails(context: RunContext, item_ids: Sequence[str]) -> dict[str, bytes]:
+    """Return item id -> small JPEG of the items that have a readable picture."""
     wanted = context.spark.createDataFrame(
-        pa.table({"item_id": [items.ids[row] for row in np.unique(rows)]})
+        pa.table({"item_id": pa.array(sorted(set(item_ids)), pa.string())})
     )
     pictures = picture_contents(context).join(wanted, "item_id", "left_semi")
     small = plan.thumbnails(pictures, fetch_spec(context.config)).collect()
-    places = items.rows_of([row["item_id"] for row in small])
-    return {int(n): bytes(row["jpeg"]) for n, row in zip(places, small, strict=True)}
+    return {row["item_id"]: bytes(row["jpeg"]) for row in small}

@@ -49,6 +49,27 @@ def pipeline_of(options: argparse.Namespace) -> Pipeline:
     return Pipeline(spark, config)
 
 
+def common_options(parser: Parser) -> None:
+    """Add the options that every command takes."""
+    parser.add_argument("--conf", help="YAML overlay over conf/base.yml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=C", help="one setting; repeatable"
+    )
+    parser.add_argument(
+        "--run-id", help="name of the run; a repeated run with the same name continues it"
+    )
+    parser.add_argument("--master", help="Spark master; default: this machine, local[*]")
+    parser.add_argument("--remote", help="Spark Connect address, for example sc://host:15002")
+    parser.add_argument(
+        "--package", action="append", default=[], metavar="GROUP:NAME:VERSION",
+        help="Maven package for a local session, for example a JDBC driver (PostgreSQL's is known)",
+    )  # fmt: skip
+    parser.add_argument("--verbose", action="store_true", help="log more")
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="json: an object a line"
+    )
+
+
 def dry_run_option(parser: Parser) -> None:
     """Add --dry-run."""
     parser.add_argument(

@@ -47,7 +47,7 @@ def run(context: RunContext) -> RunReport:
     settings = context.config.topk
     rows = landed(context, user_history(context, judged_events(context)), "history")
     n_users = rows.select("user_id").distinct().count()
-    spec = _spec(context, rows)
+    spec = search_spec(context, rows)
     engine = _engine(context, rows, spec, n_users)
     spec = replace(spec, lists=replace(spec.lists, engine=engine))
     audited = _audited(context, rows, spec, started)
@@ -77,7 +77,7 @@ def check(context: RunContext) -> None:
     check_rules(context.config)
 
 
-def _spec(context: RunContext, rows: DataFrame) -> plan.SearchSpec:
+def search_spec(context: RunContext, rows: DataFrame) -> plan.SearchSpec:
     """Bring the item matrix up to date and return how lists are made, but for the engine."""
     snapshot = take_snapshot(context)
     segments = take_segments(rows)
