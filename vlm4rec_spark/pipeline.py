@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.delta import TableNames
@@ -29,6 +29,14 @@ CATALOG_STAGES = ("catalog", "descriptions", "embeddings")
 RECOMMEND_STAGES = ("profiles", "topk")
 EVALUATE_STAGES = ("evaluation",)
 AUDIT_STAGES = ("audit",)
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A stage whose settings can be wrong in ways that show before any stage of its job starts."""
+
+    def check(self, context: RunContext) -> None:
+        """Raise ConfigError for what is wrong."""
 
 
 def table_names(spark: SparkSession, config: Config) -> TableNames:
@@ -142,8 +150,8 @@ class Pipeline:
     def _run(self, name: str, stages: Sequence[str]) -> RunReport:
         with in_our_words(), Lease(self.context, name).held():
             for stage in stages:
-                job: Any = import_module(f"vlm4rec_spark.{stage}.job")
-                if hasattr(job, "check"):
+                job = import_module(f"vlm4rec_spark.{stage}.job")
+                if isinstance(job, Checked):
                     job.check(self.context)
             return combine(name, [self._stage(stage) for stage in stages])
 

@@ -45,3 +45,12 @@ def test_stages_keep_their_figures_apart_and_the_longest_names_the_bottleneck() 
     both = combine("job", [first, second])
     assert both.counts == {"a.rows": 1, "b.rows": 2}
     assert (both.seconds, both.bottleneck) == (4.0, "b: model")
+
+
+def test_the_stage_that_reads_rules_is_checked_before_its_job_starts() -> None:
+    from vlm4rec_spark.pipeline import Checked
+    from vlm4rec_spark.profiles import job as profiles_job
+    from vlm4rec_spark.topk import job as topk_job
+
+    assert isinstance(topk_job, Checked)
+    assert not isinstance(profiles_job, Checked)
