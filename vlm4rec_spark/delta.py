@@ -82,11 +82,6 @@ def create_table(spark: SparkSession, spec: TableSpec, names: TableNames) -> Non
     Raises:
         SchemaError: the stored table lacks a column.
     """
-    _prepare(spark, spec, names)
-
-
-def _prepare(spark: SparkSession, spec: TableSpec, names: TableNames) -> bool:
-    """Make the table ready for writing and tell whether it holds any file."""
     qualified = names.qualified(spec)
     if not table_exists(spark, spec, names):
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS {names.qualified_schema}")
@@ -98,13 +93,17 @@ def _prepare(spark: SparkSession, spec: TableSpec, names: TableNames) -> bool:
             for statement in unity_statements(spec, qualified):
                 spark.sql(statement)
     _check_columns(spark.table(qualified), spec, f"The table {qualified}")
-    detail = spark.sql(f"DESCRIBE DETAIL {qualified}").select("properties", "numFiles").collect()[0]
-    # A run that died between CREATE and ALTER left a table without its constraints.
+    if names.catalog is not None:
+        _add_constraints(spark, spec, qualified)
+
+
+def _add_constraints(spark: SparkSession, spec: TableSpec, qualified: str) -> None:
+    """Add what a run that died between CREATE and ALTER left out."""
+    detail = spark.sql(f"DESCRIBE DETAIL {qualified}").select("properties").collect()[0]
     statements = spec.constraint_statements(qualified)
     for (name, _), statement in zip(spec.constraints, statements, strict=True):
         if f"delta.constraints.{name}" not in detail["properties"]:
             spark.sql(statement)
-    return bool(detail["numFiles"])
 
 
 def read(spark: SparkSession, spec: TableSpec, names: TableNames) -> DataFrame:
@@ -116,10 +115,13 @@ def read(spark: SparkSession, spec: TableSpec, names: TableNames) -> DataFrame:
 
 def replace(df: DataFrame, spec: TableSpec, names: TableNames) -> DataFrame:
     """Write the rows in place of all that the table holds, and return what was written."""
+    create_table(df.sparkSession, spec, names)
+    return _overwritten(df, spec, names.qualified(spec))
+
+
+def _overwritten(df: DataFrame, spec: TableSpec, qualified: str) -> DataFrame:
     from pyspark.sql import functions
 
-    create_table(df.sparkSession, spec, names)
-    qualified = names.qualified(spec)
     _cast(df, spec).writeTo(qualified).overwrite(functions.lit(True))
     return df.sparkSession.table(qualified)
 
@@ -181,7 +183,7 @@ def merge_on_key(
 ) -> MergeCounts:
     """Bring the table to the rows of the frame; rows that do not differ are not written.
 
-    Delta reads the source twice: give it a frame read from a table, never one that ends in a
+    Delta may read the source twice: give it a frame read from a table, never one that ends in a
     model call. Rows whose volatile columns alone differ count as equal.
 
     Args:
@@ -194,14 +196,19 @@ def merge_on_key(
     Returns:
         What was written; nothing is committed when nothing differs.
     """
-    filled = _prepare(spark, spec, names)
+    create_table(spark, spec, names)
     qualified = names.qualified(spec)
+    if not spec.by_many and spark.table(qualified).isEmpty():
+        # The first load: no join, and one look at the source.
+        counts = MergeCounts(inserted=_overwritten(df, spec, qualified).count())
+        logger.info("%s: %s", spec.name, counts)
+        return counts
     view = f"merge_{uuid.uuid4().hex}"
     _cast(df, spec).createOrReplaceTempView(view)
     try:
         # Delta commits, and copies files, even for a MERGE that changes no row.
         question = difference_query(spec, qualified, view, delete_missing=delete_missing)
-        if filled and not spark.sql(question).collect():
+        if not spark.sql(question).collect():
             return MergeCounts()
         before = _last_version(spark, qualified)
         spark.sql(merge_statement(spec, qualified, view, delete_missing=delete_missing))

@@ -17,8 +17,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from vlm4rec_spark import delta
 from vlm4rec_spark.errors import BusyError
 from vlm4rec_spark.spark_errors import CONFLICT
@@ -64,10 +62,9 @@ class Lease:
         finally:
             self._done.set()
             with self._writing:
-                self._write("holder = NULL", self._is_mine)
+                self._update_mine("holder = NULL")
 
     def _take(self) -> None:
-        self._make_row()
         seen: datetime | None = None
         while (holder := self._holder()) and not self._is_dead(holder):
             if seen is not None and holder["renewed_at"] != seen:
@@ -75,25 +72,24 @@ class Lease:
             seen = holder["renewed_at"]
             logger.info("%s Waiting for a sign of life.", self._told(holder))
             time.sleep(POLL_S)
-        before = holder["process"] if holder else None
         try:
-            self._write(
-                f"holder = {quoted(self._run_id)}, process = {quoted(self._process)}, "
-                "renewed_at = current_timestamp()",
-                f"process <=> {quoted(before) if before else 'NULL'} OR holder IS NULL",
-            )
+            self._claim(holder["process"] if holder else None)
         except Exception:
             self._check()  # two that take it at once conflict in Delta's log: one of them has it
             raise
         self._check()
 
-    def _make_row(self) -> None:
-        row = {"job": self._job}
-        known = delta.read(self._spark, LEASES, self._names)
-        if known.where(known["job"] == self._job).isEmpty():
-            table = pa.Table.from_pylist([row], schema=LEASES.arrow_schema())
-            frame = self._spark.createDataFrame(table)
-            delta.merge_on_key(self._spark, frame, LEASES, self._names)
+    def _claim(self, before: str | None) -> None:
+        """Write our name into the job's row, made where it is missing, unless somebody else did."""
+        job, holder, process = map(quoted, (self._job, self._run_id, self._process))
+        last = quoted(before) if before else "NULL"
+        self._write(
+            f"MERGE INTO {self._table} t USING (SELECT {job} AS job) s "  # noqa: S608 - all quoted
+            f"ON t.job = s.job WHEN MATCHED AND (t.process <=> {last} OR t.holder IS NULL) THEN "
+            f"UPDATE SET holder = {holder}, process = {process}, renewed_at = current_timestamp() "
+            "WHEN NOT MATCHED THEN INSERT (job, holder, process, renewed_at) "
+            f"VALUES (s.job, {holder}, {process}, current_timestamp())"
+        )
 
     def _holder(self) -> dict[str, Any] | None:
         held = delta.read(self._spark, LEASES, self._names).where("holder IS NOT NULL")
@@ -126,25 +122,28 @@ class Lease:
             try:
                 with self._writing:
                     if not self._done.is_set():
-                        self._write("renewed_at = current_timestamp()", self._is_mine)
+                        self._update_mine("renewed_at = current_timestamp()")
             except Exception as error:  # noqa: BLE001 - a missed renewal is no reason to end a run
                 logger.warning("The lease could not be renewed: %s", str(error).splitlines()[:1])
 
     @property
-    def _is_mine(self) -> str:
-        return f"process = {quoted(self._process)}"
+    def _table(self) -> str:
+        return self._names.qualified(LEASES)
 
-    def _write(self, what: str, where: str) -> None:
-        """Update the row; Delta's UPDATE takes no parameters, so values are quoted literals.
+    def _update_mine(self, what: str) -> None:
+        job, process = quoted(self._job), quoted(self._process)
+        self._write(
+            f"UPDATE {self._table} SET {what} WHERE job = {job} AND process = {process}"  # noqa: S608
+        )
+
+    def _write(self, statement: str) -> None:
+        """Change the row; these statements of Delta take no parameters, so values are literals.
 
         Leases of several jobs are in one table, and Delta may let only one be written at a time.
         """
-        table, job = self._names.qualified(LEASES), quoted(self._job)
         for attempt in range(WRITE_ATTEMPTS):
             try:
-                self._spark.sql(
-                    f"UPDATE {table} SET {what} WHERE job = {job} AND ({where})"  # noqa: S608
-                )
+                self._spark.sql(statement)
             except Exception as error:
                 if attempt + 1 == WRITE_ATTEMPTS or not CONFLICT.search(str(error)):
                     raise

@@ -60,6 +60,8 @@ class TableSpec:
     cluster_by: tuple[str, ...]
     constraints: tuple[tuple[str, str], ...]
     comment: str
+    by_many: bool = False
+    """Jobs that run at the same time write it; every other table has one job that does."""
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -126,13 +128,14 @@ def table(
     *columns: Column,
     checks: tuple[tuple[str, str], ...] = (),
     cluster_by: str = "",
+    by_many: bool = False,
 ) -> TableSpec:
     """Build a spec; key columns are never null, and the table is clustered by them."""
     keys = tuple(key.split())
     fixed = tuple(Column(c.name, c.type, c.comment, c.name not in keys) for c in columns)
     # Delta clusters by four columns at most and collects no statistics on nested ones.
     clustered = tuple(cluster_by.split()) or keys[:4]
-    return TableSpec(name, fixed, keys, clustered, checks, comment)
+    return TableSpec(name, fixed, keys, clustered, checks, comment, by_many)
 
 
 def one_of(column: str, *values: str) -> tuple[str, str]:
