@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import argparse
 
-from vlm4rec_spark.commands.command import Command, Parser, pipeline_of, say, say_report
+from vlm4rec_spark.commands.command import (
+    Command,
+    Parser,
+    dry_run_option,
+    pipeline_of,
+    say,
+    say_report,
+)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    return say_report(pipeline_of(options).evaluate())
+    pipeline = pipeline_of(options)
+    if not options.dry_run:
+        return say_report(pipeline.evaluate())
+    from vlm4rec_spark.operations import dry_run
+
+    return say_report(dry_run.evaluate(pipeline.context))
 
 
 def _audit(options: argparse.Namespace) -> int:
@@ -37,7 +49,8 @@ COMMANDS = (
         "popularity, item-kNN, EASE and controls: same users, candidates, masks, encoder and k.\n"
         "Writes metrics, metrics_per_user, and report.html and report.md in evaluate.report.\n\n"
         "  vlm4rec evaluate --conf my_shop.yml --set evaluate.baseline=title\n"
-        "  vlm4rec evaluate --conf my_shop.yml --set evaluate.split.cut=2026-06-01",
+        "  vlm4rec evaluate --conf my_shop.yml --dry-run --set evaluate.split.cut=2026-06-01",
+        dry_run_option,
     ),
     Command(
         "audit",

@@ -16,11 +16,21 @@ from vlm4rec_spark.errors import ConfigError
 
 
 def _catalog(options: argparse.Namespace) -> int:
-    return say_report(pipeline_of(options).catalog())
+    pipeline = pipeline_of(options)
+    if not options.dry_run:
+        return say_report(pipeline.catalog())
+    from vlm4rec_spark.operations import dry_run
+
+    return say_report(dry_run.catalog(pipeline.context))
 
 
 def _recommend(options: argparse.Namespace) -> int:
-    return say_report(pipeline_of(options).recommend())
+    pipeline = pipeline_of(options)
+    if not options.dry_run:
+        return say_report(pipeline.recommend())
+    from vlm4rec_spark.operations import dry_run
+
+    return say_report(dry_run.recommend(pipeline.context))
 
 
 def _estimate(options: argparse.Namespace) -> int:
@@ -45,6 +55,12 @@ def _demo(options: argparse.Namespace) -> int:
     from vlm4rec_spark.demo.settings import ShopConfig
 
     shop = ShopConfig(items=options.items, users=options.users)
+    if options.dry_run:
+        say(
+            f"Would draw a synthetic shop of {shop.items:,} items and {shop.users:,} shoppers, and "
+            "run both jobs, the evaluation and the audit on it, all below build/demo."
+        )
+        return 0
     say(run(options.conf or "demo", options.set, shop))
     return 0
 
@@ -52,6 +68,7 @@ def _demo(options: argparse.Namespace) -> int:
 def _demo_options(parser: Parser) -> None:
     parser.add_argument("--items", type=int, default=600, help="items of the synthetic shop")
     parser.add_argument("--users", type=int, default=2000, help="its simulated shoppers")
+    dry_run_option(parser)
 
 
 COMMANDS = (
@@ -61,8 +78,9 @@ COMMANDS = (
         "ingest, describe and embed what is new",
         "Reads sources.items, writes items, images, descriptions and item_vectors. Run it again\n"
         "at any time: nothing is done twice, and a run that died goes on where it stopped.\n\n"
-        "  vlm4rec catalog --conf my_shop.yml\n"
+        "  vlm4rec catalog --conf my_shop.yml --dry-run\n"
         "  vlm4rec catalog --conf my_shop.yml --set describe.engine.max_num_seqs=256",
+        dry_run_option,
     ),
     Command(
         "recommend",
@@ -71,7 +89,9 @@ COMMANDS = (
         "Reads sources.interactions and what the catalog job wrote; writes profiles,\n"
         "recommendations, similar_items and complements. A run under topk.recall_target changes\n"
         "nothing.\n\n"
+        "  vlm4rec recommend --conf my_shop.yml --dry-run\n"
         "  vlm4rec recommend --conf my_shop.yml --set topk.k=50",
+        dry_run_option,
     ),
     Command(
         "estimate",

@@ -64,18 +64,7 @@ def prepare(context: RunContext, judged: DataFrame, name: str, share: float) -> 
     Raises:
         EvaluationError: nothing is left to test on; says where the rows went.
     """
-    settings = context.config.evaluate.split
-    given = settings.cut if name == "test" else None
-    cut = None if settings.kind == "last_n" else given or split.global_cut(judged, share)
-    rule = split.SplitRule(
-        settings.kind,
-        cut,
-        settings.n,
-        context.config.evaluate.relevant_events,
-        context.config.topk.mask_events,
-    )
-    if cut is None and settings.kind != "last_n":
-        raise EvaluationError("The interaction log holds no usable event; see the profiles stage.")
+    rule = split_rule(context, judged, name, share)
     fated = landed(context, split.with_fates(judged, rule), f"evaluation-{name}-events")
     steps = split.steps(fated)
     for step in steps:
@@ -84,10 +73,30 @@ def prepare(context: RunContext, judged: DataFrame, name: str, share: float) -> 
     if not any(step.fate == "test" for step in steps):
         told = "; ".join(f"{step.rows} {step.meaning}" for step in steps)
         raise EvaluationError(
-            f"The {name} split leaves no test event (cut {cut}; rows: {told}). Move "
+            f"The {name} split leaves no test event (cut {rule.cut}; rows: {told}). Move "
             "evaluate.split.cut, or widen evaluate.relevant_events."
         )
-    return _stage(context, fated, name, cut, steps)
+    return _stage(context, fated, name, rule.cut, steps)
+
+
+def split_rule(context: RunContext, judged: DataFrame, name: str, share: float) -> split.SplitRule:
+    """Return how the log is split; arguments as of `prepare`.
+
+    Raises:
+        EvaluationError: the log holds no usable event.
+    """
+    settings = context.config.evaluate.split
+    given = settings.cut if name == "test" else None
+    cut = None if settings.kind == "last_n" else given or split.global_cut(judged, share)
+    if cut is None and settings.kind != "last_n":
+        raise EvaluationError("The interaction log holds no usable event; see the profiles stage.")
+    return split.SplitRule(
+        settings.kind,
+        cut,
+        settings.n,
+        context.config.evaluate.relevant_events,
+        context.config.topk.mask_events,
+    )
 
 
 def _stage(
