@@ -48,7 +48,7 @@ def write_shop(folder: Path) -> Config:
     _table(folder, ITEMS, [
         {"item_id": ids[n], "title": titles[n], "available": available[n], "request_key": f"k{n}",
          "category": "Coats", "brand": "Basta", "price": 10.0 + n,
-         "first_seen": NOW + timedelta(days=n), "updated_at": NOW}
+         "first_seen": NOW + timedelta(days=n), "updated_at": NOW, "attributes": []}
         for n in range(N)
     ])  # fmt: skip
     _table(folder, DESCRIPTIONS, [

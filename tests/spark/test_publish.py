@@ -15,10 +15,18 @@ import pytest
 from tests.postgres import PASSWORD
 from vlm4rec_spark import delta
 from vlm4rec_spark.config import load_config
+from vlm4rec_spark.delta import TableNames
 from vlm4rec_spark.errors import ConfigError, PublishError
 from vlm4rec_spark.publish import job
-from vlm4rec_spark.runs import RunContext
-from vlm4rec_spark.tables import DESCRIPTIONS, ITEMS, RECOMMENDATIONS, SIMILAR_ITEMS, TableSpec
+from vlm4rec_spark.runs import RunContext, record
+from vlm4rec_spark.tables import (
+    DESCRIPTIONS,
+    ITEMS,
+    RECOMMENDATIONS,
+    RUNS,
+    SIMILAR_ITEMS,
+    TableSpec,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +35,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from tests.postgres import Postgres
-    from vlm4rec_spark.delta import TableNames
     from vlm4rec_spark.publish.published import PublishedTable
 
 pytestmark = pytest.mark.spark
@@ -213,6 +220,37 @@ def test_a_database_that_refuses_is_told_without_the_password(
         job.run(context_for(spark, names, shop))
     assert "not-the-password-99" not in repr(caught.value) + repr(caught.value.__cause__)
     assert PASSWORD not in json.dumps(context_for(spark, names, shop).config.public())
+
+
+def test_the_password_is_in_no_table_no_file_no_answer_and_no_log(
+    spark: SparkSession,
+    names: TableNames,
+    shop: Postgres,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    here = TableNames(None, names.schema, str(tmp_path / "tables"))
+    fill(spark, here)
+    context = context_for(spark, here, shop, f"publish.files.folder={tmp_path}/out")
+    with caplog.at_level("DEBUG", "vlm4rec_spark"):
+        report = job.run(context)
+        record(context, report)
+    rows = [delta.read(spark, spec, here).collect() for spec in (RUNS, RECOMMENDATIONS)]
+    published = shop.rows("SELECT * FROM vlm4rec.publications")
+    told = [str(rows), str(published), caplog.text, repr(report), context.config.content_hash()]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > len(told)
+    assert all(rows)
+    assert published
+    assert [text for text in told if PASSWORD in text] == []
+    assert [path for path in files if PASSWORD.encode() in _plain(path)] == []
+
+
+def _plain(path: Path) -> bytes:
+    """Return the bytes of a file, unpacked where they are packed."""
+    if path.suffix == ".parquet":
+        return str(pq.read_table(path).to_pylist()).encode()
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
 def test_files_appear_whole_and_the_newest_is_named(
