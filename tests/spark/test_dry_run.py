@@ -17,6 +17,7 @@ from vlm4rec_spark.pipeline import table_names
 from vlm4rec_spark.runs import RunContext
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pyspark.sql import SparkSession
@@ -42,9 +43,16 @@ def context_of(spark: SparkSession, folder: Path, *settings: str) -> RunContext:
         f"sources.interactions.path={folder}/log.parquet",
         "sources.interactions.columns={user_id: customer, event_type: kind}",
         "sources.items.format=parquet", f"sources.items.path={folder}/items.parquet",
-        f"sources.items.columns={{{columns}}}", *settings,
+        f"sources.items.columns={{{columns}}}",
+        f"evaluate.split.cut={NOW.isoformat()}", *settings,
     ])  # fmt: skip
     return RunContext(spark, config, table_names(spark, config), "dry")
+
+
+@pytest.fixture(autouse=True)
+def _no_name_stays(spark: SparkSession) -> Iterator[None]:
+    yield
+    spark.sql("DROP SCHEMA IF EXISTS recs CASCADE")
 
 
 def files_of(folder: Path) -> dict[str, int]:
@@ -65,8 +73,7 @@ def test_a_dry_run_counts_what_a_run_would_do_and_writes_nothing(
     assert told["embeddings.pending"] > 0
     told = dict(dry_run.recommend(context).counts)
     assert (told["profiles.rows"], told["profiles.users"], told["topk.items"]) == (2, 2, N)
-    late = context_of(spark, tmp_path, f"evaluate.split.cut={NOW.isoformat()}")
-    told = dict(dry_run.evaluate(late).counts)
+    told = dict(dry_run.evaluate(context).counts)
     assert told["rows_no_history"] == 2
     assert told["users"] == 0
     assert files_of(tmp_path) == before
