@@ -91,8 +91,9 @@ bench-topk: $(INSTALLED) ## Engines against exact search, one core (N=1000000 fo
 	$(BIN)/python -m vlm4rec_spark.benchmarks.topk --items $(N)
 
 .PHONY: train-demo-model
-train-demo-model: $(INSTALLED) ## Train the demo's vision-language model again
+train-demo-model: $(INSTALLED) ## Train the demo's vision-language model again, and measure it (an hour or two)
 	$(BIN)/python -m vlm4rec_spark.demo.training.train
+	$(BIN)/python -m vlm4rec_spark.demo.training.evaluate
 
 .PHONY: wheel
 wheel: $(INSTALLED) ## Build the wheel into dist/
