@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vlm4rec_spark.config import load_config
     from vlm4rec_spark.pipeline import Pipeline
+    from vlm4rec_spark.topk.edits import Edit
 
 __version__ = "0.1.0"
-__all__ = ["Pipeline", "__version__", "load_config"]
-_ENTRY_POINTS = {"Pipeline": "vlm4rec_spark.pipeline", "load_config": "vlm4rec_spark.config"}
+__all__ = ["Edit", "Pipeline", "__version__", "load_config"]
+_ENTRY_POINTS = {
+    "Edit": "vlm4rec_spark.topk.edits",
+    "Pipeline": "vlm4rec_spark.pipeline",
+    "load_config": "vlm4rec_spark.config",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -15,6 +15,7 @@ from vlm4rec_spark.logs import tagged
 from vlm4rec_spark.runs import RunContext, RunReport, git_commit, new_run_id, record
 from vlm4rec_spark.spark_errors import in_our_words
 from vlm4rec_spark.tables import spec_named
+from vlm4rec_spark.topk.edits import NO_EDIT, STRENGTH, Edit
 from vlm4rec_spark.tracking import track
 
 if TYPE_CHECKING:
@@ -119,16 +120,47 @@ class Pipeline:
         with in_our_words():
             return self._stage("publish", dry_run=dry_run)
 
-    def search(self, text: str, k: int = 10, where: str | None = None) -> DataFrame:
-        """Return the k items nearest to a sentence, best first.
+    def search(
+        self,
+        text: str | None = None,
+        k: int = 10,
+        where: str | None = None,
+        *,
+        user_id: str | None = None,
+        edit: Edit = NO_EDIT,
+    ) -> DataFrame:
+        """Return the k items nearest to a sentence or to a user's profile, best first.
 
         Args:
-            text: the sentence.
+            text: the sentence; None: the profile.
             k: items wanted.
             where: condition that every item meets, as in `topk.rules`.
+            user_id: whose profile; what they have seen is left out. None: the sentence.
+            edit: in words, for example `Edit(more=("linen",), less=("florals",))`.
         """
         search = import_module("vlm4rec_spark.topk.search").search
-        return cast("DataFrame", search(self.context, text, k, where))
+        found = search(self.context, text, k, where, user_id=user_id, edit=edit)
+        return cast("DataFrame", found)
+
+    def search_many(
+        self,
+        queries: str,
+        k: int = 10,
+        where: str | None = None,
+        *,
+        strength: float = STRENGTH,
+    ) -> RunReport:
+        """Write the k items nearest to each row of a table of queries into `searches`.
+
+        Args:
+            queries: table or path with the columns query_id, text and, where wanted, more, less.
+            k: items wanted.
+            where: condition that every item meets, as in `topk.rules`.
+            strength: weight of a phrase in more or less.
+        """
+        run: Any = import_module("vlm4rec_spark.topk.queries_job").search_many
+        with in_our_words():
+            return cast("RunReport", run(self.context, queries, k, where, strength))
 
     def trial(self, users: Sequence[str]) -> DataFrame:
         """Return the lists these users would get with this configuration; writes no table.

@@ -18,7 +18,13 @@ from vlm4rec_spark.table_spec import (
     sql_type,
     table,
 )
-from vlm4rec_spark.tables_lists import COMPLEMENTS, PROFILES, RECOMMENDATIONS, SIMILAR_ITEMS
+from vlm4rec_spark.tables_lists import (
+    COMPLEMENTS,
+    PROFILES,
+    RECOMMENDATIONS,
+    SEARCHES,
+    SIMILAR_ITEMS,
+)
 from vlm4rec_spark.tables_runs import LEASES, METRICS, METRICS_PER_USER, RUNS
 
 __all__ = [
@@ -37,6 +43,7 @@ __all__ = [
     "PROFILES",
     "RECOMMENDATIONS",
     "RUNS",
+    "SEARCHES",
     "SIMILAR_ITEMS",
     "SOURCE_INTERACTIONS",
     "SOURCE_ITEMS",
@@ -237,6 +244,7 @@ ALL_TABLES: tuple[TableSpec, ...] = (
     RECOMMENDATIONS,
     SIMILAR_ITEMS,
     COMPLEMENTS,
+    SEARCHES,
     RUNS,
     METRICS,
     METRICS_PER_USER,

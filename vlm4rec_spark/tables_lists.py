@@ -81,3 +81,15 @@ COMPLEMENTS = table(
         ("slot_named", "slot IS NOT NULL"),
     ),
 )
+
+SEARCHES = table(
+    "searches",
+    "What the last batch of queries found",
+    "query_id rank",
+    Column("query_id", TEXT, "Query, as named in the table of queries"),
+    Column("rank", INT, "1 is the nearest; ties by item id"),
+    Column("item_id", TEXT, "Item found"),
+    Column("score", DOUBLE, "Cosine with the query, edited where it says more or less"),
+    Column("run_id", TEXT, "Run that last changed the row"),
+    checks=(("rank_from_one", "rank >= 1"), ("item_named", "item_id IS NOT NULL")),
+)

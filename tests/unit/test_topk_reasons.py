@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ def caption(said: Said, without: str = "") -> str:
     )
 
 
+@lru_cache(maxsize=1)
 def described_shop(n: int) -> tuple[Snapshot, list[Said]]:
     """Return n items with random words, their captions embedded by the real encoder."""
     rng = np.random.default_rng(0)

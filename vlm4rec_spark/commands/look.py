@@ -1,17 +1,39 @@
-"""Commands that look and change nothing: search, ddl, doctor."""
+"""Commands that look: search, preview, ddl, doctor."""
 
 from __future__ import annotations
 
 import argparse
 
-from vlm4rec_spark.commands.command import Command, Parser, config_of, pipeline_of, say
+from vlm4rec_spark.commands.command import (
+    Command,
+    Parser,
+    config_of,
+    pipeline_of,
+    say,
+    say_report,
+)
 from vlm4rec_spark.errors import ConfigError
+from vlm4rec_spark.topk.edits import STRENGTH, Edit
 
 
 def _search(options: argparse.Namespace) -> int:
     if options.k < 1:
         raise ConfigError(f"-k must be 1 or more (found {options.k}).")
-    found = pipeline_of(options).search(options.text, options.k, options.where)
+    if options.queries:
+        if options.text or options.user or options.more or options.less:
+            raise ConfigError("--queries brings its own text, more and less.")
+        pipeline = pipeline_of(options)
+        return say_report(
+            pipeline.search_many(
+                options.queries, options.k, options.where, strength=options.strength
+            )
+        )
+    if bool(options.text) == bool(options.user):
+        raise ConfigError("Give a sentence, or --user ID, or --queries TABLE.")
+    edit = Edit(tuple(options.more), tuple(options.less), options.strength)
+    found = pipeline_of(options).search(
+        options.text or None, options.k, options.where, user_id=options.user, edit=edit
+    )
     for row in found.collect():
         say("\n".join(_told(row.asDict(recursive=True))))
     return 0
@@ -26,7 +48,20 @@ def _told(row: dict[str, object]) -> list[str]:
 
 
 def _search_options(parser: Parser) -> None:
-    parser.add_argument("text", help='for example "floral midi dress for a garden party"')
+    parser.add_argument("text", nargs="?", help='"floral midi dress for a garden party"')
+    parser.add_argument("--user", metavar="ID", help="search from this user's profile instead")
+    parser.add_argument(
+        "--more", action="append", default=[], metavar="PHRASE", help='"linen"; repeatable'
+    )
+    parser.add_argument(
+        "--less", action="append", default=[], metavar="PHRASE", help='"florals"; repeatable'
+    )
+    parser.add_argument(
+        "--strength", type=float, default=STRENGTH, help="weight of such a phrase, default 0.5"
+    )
+    parser.add_argument(
+        "--queries", metavar="TABLE", help="many at once, from a table or file into `searches`"
+    )
     parser.add_argument("-k", type=int, default=10, help="number of items")
     parser.add_argument("--where", help='condition on the items: "price < 50"')
 
@@ -84,9 +119,12 @@ COMMANDS = (
     Command(
         "search",
         _search,
-        "find items by a sentence",
-        "The sentence is embedded like the items' captions.\n\n  vlm4rec search \"a rug for a "
-        "child's room\" -k 5 --conf my_shop.yml",
+        "find items by a sentence, a user's profile, or a table of sentences",
+        "The sentence is embedded like the items' captions. --more and --less move it, or a\n"
+        "user's profile, by the vectors of phrases; what must not be found at all is --where.\n\n"
+        '  vlm4rec search "a rug for a child\'s room" -k 5 --conf my_shop.yml\n'
+        "  vlm4rec search --user 4711 --more linen --less florals --conf my_shop.yml\n"
+        "  vlm4rec search --queries main.shop.queries -k 20 --conf my_shop.yml",
         _search_options,
     ),
     Command("ddl", _ddl, "print the CREATE TABLE statements", "Needs no Spark and no database."),

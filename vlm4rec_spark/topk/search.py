@@ -1,57 +1,133 @@
-"""Free text over the item vectors."""
+"""Search from a sentence or a user's profile, both edited in words where asked."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.descriptions.plan import sure_words
 from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec
-from vlm4rec_spark.errors import SourceError
+from vlm4rec_spark.errors import ConfigError, SourceError
+from vlm4rec_spark.profiles.job import judged_events, user_history
+from vlm4rec_spark.profiles.vectors import histories, user_profiles
 from vlm4rec_spark.tables import DESCRIPTIONS, IMAGES, ITEMS
+from vlm4rec_spark.topk.edits import NO_EDIT, Edit
 from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.facts_job import meets, parsed
-from vlm4rec_spark.topk.ranking import ranked
-from vlm4rec_spark.topk.snapshot import load_snapshot
+from vlm4rec_spark.topk.lists import near_profiles, seen_masks
+from vlm4rec_spark.topk.ranking import Ranked, ranked
+from vlm4rec_spark.topk.snapshot import Snapshot, load_snapshot
 from vlm4rec_spark.topk.snapshot_job import take_snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyspark.sql import DataFrame
 
+    from vlm4rec_spark.embeddings.encoders import EncoderSpec
     from vlm4rec_spark.runs import RunContext
 
 
-def search(context: RunContext, text: str, k: int, where: str | None = None) -> DataFrame:
-    """Return the k available items nearest to a sentence, best first.
+@dataclass(frozen=True)
+class Searchable:
+    """What a search needs: the matrix, the items it may find, the encoder of its space."""
+
+    folder: str
+    snapshot: Snapshot
+    allowed: npt.NDArray[np.bool_]
+    """(1, n): available, and meeting the condition."""
+    encoder: EncoderSpec
+
+    @staticmethod
+    def of(context: RunContext, where: str | None) -> Searchable:
+        """Bring the item matrix up to date and check the condition.
+
+        Raises:
+            ConfigError: the condition is wrong.
+            SourceError: no item has a vector yet, or they come from another encoder.
+        """
+        rule = parsed(context.config, [where], "where") if where else ()
+        folder = take_snapshot(context)
+        snapshot, encoder = load_snapshot(folder), encoder_spec(context.config)
+        if encoder.identity != snapshot.encoder:
+            raise SourceError(
+                f"The items were embedded by {snapshot.encoder}, the configuration names "
+                f"{encoder.identity}; run the catalog job, or set embed.model back."
+            )
+        allowed = snapshot.allowed & meets(context, snapshot, rule)
+        return Searchable(folder, snapshot, allowed, encoder)
+
+    def encoded(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return texts as (n, d) unit rows in the space of the items."""
+        return self.snapshot.placed(encode_texts(self.encoder, texts))
+
+
+def search(
+    context: RunContext,
+    text: str | None,
+    k: int,
+    where: str | None = None,
+    *,
+    user_id: str | None = None,
+    edit: Edit = NO_EDIT,
+) -> DataFrame:
+    """Return the k available items nearest to a sentence, or to a user's profile, best first.
+
+    From a profile, each interest is edited and has its places, and what the user has seen is left
+    out.
 
     Columns: rank, item_id, score, title, uri, attributes (map, visible ones only).
 
     Args:
         context: the run.
-        text: the sentence.
+        text: the sentence; None: the user's profile.
         k: items wanted.
         where: condition that every item meets, as in `topk.rules`.
+        user_id: whose profile; None: the sentence.
+        edit: what is wanted more and less.
 
     Raises:
-        ConfigError: the condition is wrong.
-        SourceError: no item has a vector yet, or they come from another encoder.
+        ConfigError: the condition is wrong, or there is not just one of text and user.
+        SourceError: no item has a vector yet, they come from another encoder, or the user has no
+            profile.
+        Vlm4RecError: a text is empty, or the edit leaves nothing.
     """
-    rule = parsed(context.config, [where], "where") if where else ()
-    snapshot = load_snapshot(take_snapshot(context))
-    encoder = encoder_spec(context.config)
-    if encoder.identity != snapshot.encoder:
+    if (text is None) == (user_id is None):
+        raise ConfigError("Give either a sentence or a user to search from, and not both.")
+    space = Searchable.of(context, where)
+    if text is None:
+        return _told(context, space.snapshot, _near_user(context, space, str(user_id), k, edit))
+    query = edit.applied(space.encoded([text]), space.encoded)
+    masks = replace(Masks.nothing(1, len(space.snapshot)), allowed=space.allowed)
+    exact = ExactEngine(space.snapshot.vectors)
+    return _told(context, space.snapshot, ranked(space.snapshot, exact, query, k, masks))
+
+
+def _near_user(context: RunContext, space: Searchable, user_id: str, k: int, edit: Edit) -> Ranked:
+    """Return the items nearest to the edited interests of a user that they have not seen."""
+    snapshot = space.snapshot
+    events = judged_events(context).where(F.col("user_id") == user_id)
+    table = user_history(context, events).where(F.col("user_id") == user_id).toArrow()
+    block = histories(table, snapshot.find(table["item_id"].combine_chunks()))
+    found = user_profiles(snapshot.vectors, block, context.config.profiles.interests)
+    if not len(found.owner):
         raise SourceError(
-            f"The items were embedded by {snapshot.encoder}, the configuration names "
-            f"{encoder.identity}; run the catalog job, or set embed.model back."
+            f"User '{user_id}' has no event that says what they like; search from a sentence."
         )
-    query = snapshot.placed(encode_texts(encoder, [text]))
-    allowed = snapshot.allowed & meets(context, snapshot, rule)
-    masks = Masks(np.zeros(0, np.int64), np.zeros(2, np.int64), allowed, np.zeros(1, np.int64))
-    found = ranked(snapshot, ExactEngine(snapshot.vectors), query, k, masks)
+    profiles = replace(found, vectors=edit.applied(found.vectors, space.encoded))
+    masks = replace(seen_masks(snapshot, block), allowed=space.allowed)
+    candidates = near_profiles(snapshot, ExactEngine(snapshot.vectors), profiles)
+    return candidates.best(np.zeros(1, np.int64), k, masks)
+
+
+def _told(context: RunContext, snapshot: Snapshot, found: Ranked) -> DataFrame:
+    """Return the first line of what was found, with titles, pictures and words."""
     best, scores = found.rows[0][found.rows[0] >= 0], found.scores[0]
     spark, names = context.spark, context.names
     hits = spark.createDataFrame(

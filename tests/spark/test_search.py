@@ -1,0 +1,108 @@
+"""Search on Spark with the real encoder: sentences, profiles, edits, and many at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pytest
+
+from tests.recommend_shop import NOW, Row, make_context, write
+from vlm4rec_spark import Edit, Pipeline, delta
+from vlm4rec_spark.config import load_config
+from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec
+from vlm4rec_spark.errors import ConfigError, SourceError
+from vlm4rec_spark.tables import ITEM_VECTORS, ITEMS, SEARCHES
+from vlm4rec_spark.topk.edits import NO_EDIT
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from vlm4rec_spark.delta import TableNames
+
+TYPES, CLOTHS = ("dress", "shirt", "coat"), ("linen", "wool", "silk", "denim")
+CAPTIONS = {f"{kind} {cloth}": f"A {kind} made of {cloth}." for kind in TYPES for cloth in CLOTHS}
+
+
+def fill_shop(spark: SparkSession, names: TableNames) -> None:
+    items: list[Row] = [
+        {"item_id": item, "title": text, "available": item != "coat silk", "price": 10.0 + n}
+        for n, (item, text) in enumerate(CAPTIONS.items())
+    ]
+    encoder = encoder_spec(load_config("demo"))
+    vectors = encode_texts(encoder, list(CAPTIONS.values()))
+    embedded: list[Row] = [
+        {"item_id": item, "space": "caption", "text_sha256": item, "encoder": encoder.identity,
+         "vector": vector.tolist(), "status": "ok"}
+        for item, vector in zip(CAPTIONS, vectors, strict=True)
+    ]  # fmt: skip
+    write(spark, names, ITEMS, items)
+    write(spark, names, ITEM_VECTORS, embedded)
+
+
+@pytest.mark.spark
+def test_sentences_and_profiles_are_searched_from_edited_in_words_and_in_batches(
+    spark: SparkSession, names: TableNames, tmp_path: Path
+) -> None:
+    fill_shop(spark, names)
+    log = [
+        {"user_id": user, "item_id": item, "timestamp": NOW - timedelta(days=1), "event_type": kind}
+        for user, item, kind in (
+            ("ann", "coat wool", "purchase"),
+            ("bob", "shirt silk", "purchase"),
+            ("cy", "shirt silk", "stare"),
+        )
+    ]
+    spark.createDataFrame(pa.Table.from_pylist(log)).write.parquet(f"{tmp_path}/events")
+    context = make_context(
+        spark, names, tmp_path, "embed.model=demo", f"sources.interactions.path={tmp_path}/events"
+    )
+    pipeline = Pipeline(spark, context.config)
+    linen = Edit(more=("linen",), less=("wool",), strength=0.8)
+
+    def found(
+        text: str | None, k: int, where: str | None = None, *, user: str | None = None,
+        edit: Edit = NO_EDIT,
+    ) -> list[str]:  # fmt: skip
+        rows = pipeline.search(text, k, where, user_id=user, edit=edit).collect()
+        return [row["item_id"] for row in rows]
+
+    assert found("a coat made of wool", 1) == ["coat wool"]
+    assert found("a coat made of wool", 1, edit=linen) == ["coat linen"]
+    assert "coat silk" not in found("a coat made of silk", 12)
+    near = found(None, 3, user="ann")
+    assert "coat wool" not in near
+    assert {item.split()[0] for item in near[:2]} == {"coat"}
+    edited = found(None, 1, "price < 14", user="bob", edit=linen)
+    assert edited == ["dress linen"]
+    with pytest.raises(SourceError, match="'cy' has no event"):
+        found(None, 1, user="cy")
+    with pytest.raises(ConfigError, match="either a sentence or a user"):
+        found("a coat", 1, user="ann")
+
+    queries: list[Row] = [
+        {"query_id": "1", "text": "a coat made of wool", "more": None, "less": None},
+        {"query_id": "2", "text": "a coat made of wool", "more": "linen; linen", "less": "wool"},
+        {"query_id": "3", "text": "  ", "more": None, "less": None},
+        {"query_id": "1", "text": "z comes second", "more": None, "less": None},
+    ]
+    schema = pa.schema([(name, pa.string()) for name in queries[0]])
+    table = pa.Table.from_pylist(queries, schema=schema)
+    spark.createDataFrame(table).write.parquet(f"{tmp_path}/queries.parquet")
+    report = pipeline.search_many(f"{tmp_path}/queries.parquet", 2)
+    assert report.counts == {
+        "queries": 4, "queries_left_out": 2, "queries_answered": 2, "rows_changed": 4,
+    }  # fmt: skip
+    rows = delta.read(spark, SEARCHES, names).orderBy("query_id", "rank").collect()
+    assert [(r["query_id"], r["rank"]) for r in rows] == [
+        ("1", 1), ("1", 2), ("2", 1), ("2", 2),
+    ]  # fmt: skip
+    assert (rows[0]["item_id"], rows[2]["item_id"]) == ("coat wool", "coat linen")
+    alone = pipeline.search("a coat made of wool", 2).collect()
+    assert [(r["item_id"], r["score"]) for r in alone] == [
+        (r["item_id"], r["score"]) for r in rows[:2]
+    ]
+    with pytest.raises(SourceError, match="cannot be read"):
+        pipeline.search_many("no_such_table", 2)
