@@ -97,8 +97,14 @@ class ProfileChange(Model):
     """Weight of each event type; a negative one subtracts."""
     interests: Annotated[int, Field(ge=1, le=8)] | None = None
     """Interests of a user at most."""
+    fusion: Literal["mean", "max", "softmax"] | None = None
+    """How the items of a history come together."""
+    temperature: Annotated[float, Field(gt=0)] | None = None
+    """Of softmax."""
     centre: bool | None = None
     """Subtract the catalogue's mean vector."""
+    whiten: bool | None = None
+    """Make all directions count alike."""
 
 
 class EvaluateConfig(Model):

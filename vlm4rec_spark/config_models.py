@@ -181,11 +181,24 @@ class ProfilesConfig(Model):
     """Newest items of a user that count."""
     interests: Annotated[int, Field(ge=1, le=8)] = 1
     """Interests of a user at most, each with places in the list in proportion to its weight."""
+    fusion: Literal["mean", "max", "softmax"] = "mean"
+    """mean: items of the history are averaged. Late, each is compared by itself: the largest
+    cosine (max), or all, near ones most (softmax); the cost grows with `max_history`."""
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    """Of softmax: near 0 it is max, large it is mean."""
     centre: bool = False
     """Subtract the catalogue's mean vector from every item: what all items share then counts
     nothing. Holds for lists, similar items and search alike."""
+    whiten: bool = False
+    """Also make all directions count alike: what many items vary in counts less."""
     now: datetime | None = None
     """Moment the decay and 'future' are measured from; null is the newest event."""
+
+    @model_validator(mode="after")
+    def _one_way_to_fuse(self) -> ProfilesConfig:
+        if self.fusion != "mean" and self.interests > 1:
+            raise ValueError(f"fusion {self.fusion} needs no interests: leave them at 1")
+        return self
 
 
 class MlflowConfig(Model):

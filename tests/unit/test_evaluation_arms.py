@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from vlm4rec_spark.config_models import ProfilesConfig
 from vlm4rec_spark.errors import EvaluationError
-from vlm4rec_spark.evaluation import models
+from vlm4rec_spark.evaluation import arms_job, models
 from vlm4rec_spark.evaluation.arms import (
     Arm,
     Block,
@@ -140,15 +140,38 @@ def test_a_vector_arm_lists_exactly_what_the_product_lists(catalogue: Catalogue)
 
 def test_a_profile_arm_can_have_interests_and_a_centred_space(catalogue: Catalogue) -> None:
     plain = VectorArm("mine", "caption")
-    arm = profiled(plain, ProfilesConfig(interests=3, centre=True), catalogue)
+    arm = profiled(plain, ProfilesConfig(interests=3, centre=True), catalogue, set())
     assert (arm.spaces, arm.interests) == (("caption-centred", "caption"), 3)
-    assert profiled(plain, ProfilesConfig(), catalogue) == plain
+    assert profiled(plain, ProfilesConfig(), catalogue, set()) == plain
     centred = catalogue.space("caption-centred")
     assert np.isnan(centred[3]).all()
     liked = np.flatnonzero(matrix()[0])
     whole = arm.rank(_everyone(catalogue), K)
     assert not set(next(whole).tolist()) & {*liked.tolist(), 3}
     assert [len(rows) for rows in whole] == [K] * (USERS - 1)
+
+
+def test_a_space_is_made_once_for_all_profile_arms_that_want_it(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[str] = []
+
+    def save(folder: Path, name: str, values: npt.NDArray[np.float32]) -> None:
+        saved.append(name)
+        save_array(folder, name, values)
+
+    monkeypatch.setattr(arms_job, "save_array", save)
+    made: set[str] = set()
+    options = [{"whiten": True}, {"whiten": True, "fusion": "max"}, {"centre": True}]
+    arms = [
+        profiled(VectorArm(f"a{n}", "caption"), ProfilesConfig.model_validate(o), catalogue, made)
+        for n, o in enumerate(options)
+    ]
+    assert saved == ["space-caption-whitened", "space-caption-centred"]
+    assert [arm.space for arm in arms[:2]] == ["caption-whitened"] * 2
+    assert arms[1].fusion.kind == "max"
+    for arm in arms:
+        assert [len(rows) for rows in arm.rank(_everyone(catalogue), K)] == [K] * USERS
 
 
 def _everyone(catalogue: Catalogue) -> Block:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from vlm4rec_spark.profiles.vectors import Histories, Profiles, user_profiles
+from vlm4rec_spark.profiles.vectors import MEAN, Fusion, Histories, Profiles, query_profiles
 from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.lists import near_profiles
@@ -76,6 +76,8 @@ class VectorArm:
     """Other spaces that the vectors were made from."""
     interests: int = 1
     """Interests of a user at most."""
+    fusion: Fusion = MEAN
+    """How the items of a history come together."""
 
     @property
     def spaces(self) -> tuple[str, ...]:
@@ -85,13 +87,14 @@ class VectorArm:
     def rank(self, block: Block, k: int) -> Iterator[Ints]:
         """See `Arm`."""
         snapshot = _snapshot(block.catalogue, self.space, block.pool.tobytes())
-        profiles = _profiles(snapshot.vectors, block, self.interests)
+        profiles = _profiles(snapshot.vectors, block, self.interests, self.fusion)
         known = profiles.known
         lists: list[Ints] = [np.empty(0, np.int64)] * len(block.excluded)
         if len(known):
             masks = _masks([block.excluded[user] for user in known], snapshot)
             engine = ExactEngine(snapshot.vectors)
-            best = near_profiles(snapshot, engine, profiles).best(np.arange(len(known)), k, masks)
+            near = near_profiles(snapshot, engine, profiles, self.fusion)
+            best = near.best(np.arange(len(known)), k, masks)
             for user, rows in zip(known, best.rows, strict=True):
                 lists[user] = rows[rows >= 0]
         yield from lists
@@ -213,11 +216,12 @@ def _masks(excluded: list[Ints], snapshot: Snapshot) -> Masks:
     return Masks(hidden, starts, snapshot.allowed, np.zeros(len(excluded), np.int64))
 
 
-def _profiles(vectors: Vectors, block: Block, interests: int = 1) -> Profiles:
+def _profiles(
+    vectors: Vectors, block: Block, interests: int = 1, fusion: Fusion = MEAN
+) -> Profiles:
     """Return the profiles of a block's users over the items that have a vector."""
-    return user_profiles(
-        np.asarray(vectors), block.histories.only(np.isfinite(vectors[:, 0])), interests
-    )
+    known = block.histories.only(np.isfinite(vectors[:, 0]))
+    return query_profiles(np.asarray(vectors), known, interests, fusion)
 
 
 @lru_cache(maxsize=4)

@@ -23,7 +23,8 @@ from vlm4rec_spark.evaluation.models import Pairs, ease, neighbours, smoothed
 from vlm4rec_spark.evaluation.sources_job import read_columns
 from vlm4rec_spark.evaluation.spaces_job import CONTROLS, FUSED_SPACES, control_names
 from vlm4rec_spark.evaluation.stage_job import Contender, Foreign
-from vlm4rec_spark.topk.centring import mean_vector, without_mean
+from vlm4rec_spark.profiles.vectors import fusion_of
+from vlm4rec_spark.topk.centring import mean_vector, whitening, without_mean
 
 if TYPE_CHECKING:
     from vlm4rec_spark.config_models import ProfilesConfig
@@ -41,6 +42,8 @@ class Field:
     foreign: list[Foreign] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     vectors: dict[str, int] = field(default_factory=dict)
+    made: set[str] = field(default_factory=set)
+    """Spaces that were made from others for profile options."""
 
     @property
     def arms(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -117,23 +120,34 @@ def _enter(line: Field, arm: Arm, profiles: ProfilesConfig, catalogue: Catalogue
         line.left_out[arm.name] = f"No item has a vector in {', '.join(empty)}.{hint}"
     else:
         if isinstance(arm, VectorArm):
-            arm = profiled(arm, profiles, catalogue)
+            arm = profiled(arm, profiles, catalogue, line.made)
         line.contenders.append(Contender(arm, profiles))
 
 
-def profiled(arm: VectorArm, profiles: ProfilesConfig, catalogue: Catalogue) -> VectorArm:
+def profiled(
+    arm: VectorArm, profiles: ProfilesConfig, catalogue: Catalogue, made: set[str]
+) -> VectorArm:
     """Return the arm with the options of profiles that are not in the history it is given.
 
-    A centred space is written beside the one it is made from. The fusions take spaces as they are,
-    with one interest.
+    A centred or whitened space is written beside the one it is made from, once. The arms that fuse
+    two spaces take these as they are, with one interest.
+
+    Args:
+        arm: what ranks.
+        profiles: its options.
+        catalogue: where spaces are written.
+        made: spaces written so far; added to.
     """
-    if profiles.centre:
-        vectors, centred = catalogue.space(arm.space), f"{arm.space}-centred"
-        save_array(
-            catalogue.folder, f"space-{centred}", without_mean(vectors, mean_vector(vectors))
-        )
-        arm = replace(arm, space=centred, made_of=(arm.space, *arm.made_of))
-    return replace(arm, interests=profiles.interests)
+    if profiles.centre or profiles.whiten:
+        space = f"{arm.space}-{'whitened' if profiles.whiten else 'centred'}"
+        if space not in made:
+            vectors = catalogue.space(arm.space)
+            mean = mean_vector(vectors)
+            matrix = whitening(vectors, mean) if profiles.whiten else None
+            save_array(catalogue.folder, f"space-{space}", without_mean(vectors, mean, matrix))
+            made.add(space)
+        arm = replace(arm, space=space, made_of=(arm.space, *arm.made_of))
+    return replace(arm, interests=profiles.interests, fusion=fusion_of(profiles))
 
 
 def _arm(name: str, stage: Stage, choice: Choice, pairs: Pairs | None) -> Arm:

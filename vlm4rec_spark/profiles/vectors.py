@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vlm4rec_spark.profiles import kernels
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.config_models import ProfilesConfig
 
 SMALLEST_NORM = 1e-9
 """Below this, for a largest weight of 1, the history cancels out and says nothing."""
@@ -98,6 +103,35 @@ def _segments(table: pa.Table, owner: npt.NDArray[np.int64], users: int) -> tupl
 
 
 @dataclass(frozen=True)
+class Fusion:
+    """How the items of a history come together in the score of another item.
+
+    mean: they are averaged into the vectors of a few interests. Late, each is compared by itself:
+    max takes the largest cosine; softmax the mean of all cosines c, each weighing
+    w x exp(sharpness x c), w the weight of the item in the history. The mean and the maximum are
+    the ends of what softmax does between sharpness 0 and infinity.
+    """
+
+    kind: str = "mean"
+    """mean, max or softmax."""
+    sharpness: float = 0.0
+    """1 / temperature, of softmax alone."""
+
+    @property
+    def is_late(self) -> bool:
+        """Whether each item of the history is compared by itself."""
+        return self.kind != "mean"
+
+
+MEAN = Fusion()
+
+
+def fusion_of(config: ProfilesConfig) -> Fusion:
+    """Return the configured fusion."""
+    return Fusion(config.fusion, 1 / config.temperature if config.fusion == "softmax" else 0.0)
+
+
+@dataclass(frozen=True)
 class Profiles:
     """What the users of a block like, user by user, the interest with most weight first."""
 
@@ -110,12 +144,12 @@ class Profiles:
     labels: npt.NDArray[np.int64]
     """(rows of the histories,) which interest of its user a row belongs to, from 0; -1: none."""
 
-    @property
+    @cached_property
     def known(self) -> npt.NDArray[np.int64]:
         """Numbers of the users with a profile, ascending."""
         return np.unique(self.owner)
 
-    @property
+    @cached_property
     def starts(self) -> npt.NDArray[np.int64]:
         """The vectors of the u-th user with a profile are `starts[u]:starts[u + 1]`."""
         starts = np.searchsorted(self.owner, self.known)
@@ -161,3 +195,30 @@ def user_profiles(vectors: Vectors, block: Histories, interests: int = 1) -> Pro
     numbers = np.take_along_axis(numbers, np.argsort(order, axis=1), 1)
     found = (sums[owner, group] / norms[owner, group, None]).astype(np.float32)
     return Profiles(found, owner, weights[owner, group], numbers[block.owner, groups])
+
+
+def liked_items(vectors: Vectors, block: Histories) -> Profiles:
+    """Return every item that a user likes as an interest of its own, for late fusion.
+
+    Events that subtract count nothing there.
+
+    Args:
+        vectors: (n, d) float32 unit rows.
+        block: whose histories.
+    """
+    liked = np.flatnonzero(block.weights > 0)
+    owner, weights = block.owner, block.relative()
+    order = liked[np.lexsort((block.rows[liked], -weights[liked], owner[liked]))]
+    starts = np.searchsorted(owner[order], owner[order])
+    labels = np.full(len(block.rows), -1, np.int64)
+    labels[order] = np.arange(len(order)) - starts
+    return Profiles(vectors[block.rows[order]], owner[order], block.weights[order], labels)
+
+
+def query_profiles(
+    vectors: Vectors, block: Histories, interests: int = 1, fusion: Fusion = MEAN
+) -> Profiles:
+    """Return what is searched with: interests, or the liked items themselves."""
+    if fusion.is_late:
+        return liked_items(vectors, block)
+    return user_profiles(vectors, block, interests)

@@ -12,6 +12,8 @@ from vlm4rec_spark.topk.engines import kernels
 from vlm4rec_spark.topk.ranking import DIGITS, Ranked, ranked
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from vlm4rec_spark.profiles.vectors import Profiles
     from vlm4rec_spark.topk.engines.interface import Engine, Masks, Rows, Vectors
     from vlm4rec_spark.topk.snapshot import Snapshot
@@ -46,10 +48,6 @@ class ProfileCandidates:
         kernels.dots(self.snapshot.vectors, self.queries, rows, scores)
         return Ranked(rows, np.where(rows >= 0, np.round(scores, DIGITS), -np.inf))
 
-    def interest(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Return the interest that each row is scored by: users have one."""
-        return np.zeros(rows.shape, np.int64)
-
 
 @dataclass(frozen=True)
 class InterestCandidates:
@@ -65,35 +63,55 @@ class InterestCandidates:
 
     def best(self, users: npt.NDArray[np.int64], k: int, masks: Masks) -> Ranked:
         """See `Candidates`; in the order of the turns, not of the scores."""
-        starts, counts = self.profiles.starts, np.diff(self.profiles.starts)[users]
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        line = np.repeat(np.arange(len(users)), counts)
-        mine = np.repeat(starts[users], counts) + np.arange(offsets[-1]) - offsets[line]
+        mine, offsets, line = interests_of(self.profiles, users)
         found = ranked(self.snapshot, self.engine, self.profiles.vectors[mine], k, masks.of(line))
         rows = np.full((len(users), found.rows.shape[1]), -1, np.int64)
         kernels.take_turns(found.rows, offsets, self.profiles.weights[mine], rows)
-        return self._nearest(rows, self.profiles.vectors[mine], offsets)[0]
+        return nearest(self.snapshot, rows, self.profiles.vectors[mine], offsets)
 
     def scored(self, rows: Rows) -> Ranked:
         """See `Candidates`."""
-        return self._nearest(rows, self.profiles.vectors, self.profiles.starts)[0]
+        return nearest(self.snapshot, rows, self.profiles.vectors, self.profiles.starts)
 
-    def interest(self, rows: Rows) -> npt.NDArray[np.int64]:
-        """Return the number of the nearest interest of the user for rows of all users."""
-        return self._nearest(rows, self.profiles.vectors, self.profiles.starts)[1]
 
-    def _nearest(
-        self, rows: Rows, queries: Vectors, starts: npt.NDArray[np.int64]
-    ) -> tuple[Ranked, npt.NDArray[np.int64]]:
-        number, best = np.zeros(rows.shape, np.int64), np.full(rows.shape, -np.inf)
-        for interest in range(int(np.diff(starts).max(initial=0))):
-            has = np.flatnonzero(np.diff(starts) > interest)
-            scores = np.empty((len(has), rows.shape[1]))
-            kernels.dots(self.snapshot.vectors, queries[starts[has] + interest], rows[has], scores)
-            scores = np.where(rows[has] >= 0, np.round(scores, DIGITS), -np.inf)
-            number[has] = np.where(scores > best[has], interest, number[has])
-            best[has] = np.maximum(scores, best[has])
-        return Ranked(rows, best), number
+def interests_of(
+    profiles: Profiles, users: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the vectors of some users, where each user's start, and the user of each."""
+    counts = np.diff(profiles.starts)[users]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    line = np.repeat(np.arange(len(users)), counts)
+    mine = np.repeat(profiles.starts[users], counts) + np.arange(offsets[-1]) - offsets[line]
+    return mine, offsets, line
+
+
+def cosines(
+    snapshot: Snapshot, rows: Rows, queries: Vectors, starts: npt.NDArray[np.int64]
+) -> Iterator[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+    """Yield the number of an interest, the users who have so many, and the scores of their rows.
+
+    Args:
+        snapshot: the catalogue.
+        rows: (users, width), -1 for an empty place, which scores minus infinity.
+        queries: interests of the users one behind the other.
+        starts: user u has the interests `starts[u]:starts[u + 1]`.
+    """
+    for interest in range(int(np.diff(starts).max(initial=0))):
+        has = np.flatnonzero(np.diff(starts) > interest)
+        scores = np.empty((len(has), rows.shape[1]))
+        kernels.dots(snapshot.vectors, queries[starts[has] + interest], rows[has], scores)
+        yield interest, has, np.where(rows[has] >= 0, np.round(scores, DIGITS), -np.inf)
+
+
+def nearest(
+    snapshot: Snapshot, rows: Rows, queries: Vectors, starts: npt.NDArray[np.int64]
+) -> Ranked:
+    """Score rows by the nearest interest of their user; see `cosines`."""
+    number, best = np.zeros(rows.shape, np.int64), np.full(rows.shape, -np.inf)
+    for interest, has, scores in cosines(snapshot, rows, queries, starts):
+        number[has] = np.where(scores > best[has], interest, number[has])
+        best[has] = np.maximum(scores, best[has])
+    return Ranked(rows, best, number)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from vlm4rec_spark import delta
 from vlm4rec_spark.errors import RecallError
 from vlm4rec_spark.profiles.job import judged_events, user_history
+from vlm4rec_spark.profiles.vectors import fusion_of
 from vlm4rec_spark.runs import RunReport, record
 from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk import plan
@@ -88,6 +89,7 @@ def search_spec(context: RunContext, rows: DataFrame) -> plan.SearchSpec:
         segments,
         bool(context.config.topk.user_rules),
         context.config.profiles.interests,
+        fusion_of(context.config.profiles),
         (context.config.topk.reasons.items, context.config.topk.reasons.words),
     )
     beside = take_beside(context, snapshot, rows, segments)
@@ -100,14 +102,19 @@ def _engine(
     """Choose the engine and tune it on users who are not those of the audit."""
     settings = context.config.topk
     sample = plan.sampled(rows, settings.audit_users, "tune").toArrow()
-    return engine_for(spec.open(), sample, settings, n_users, spec.lists.interests)
+    how = (spec.lists.interests, spec.lists.fusion)
+    searches = n_users
+    if spec.lists.fusion.is_late:
+        searches = rows.where("weight > 0").count()
+    return engine_for(spec.open(), sample, settings, searches, *how)
 
 
 def _audited(context: RunContext, rows: DataFrame, spec: plan.SearchSpec, started: float) -> Recall:
     """Measure the recall on sampled users before the work is done, and fail under the target."""
     settings = context.config.topk
     sample = plan.sampled(rows, settings.audit_users, "audit").toArrow()
-    audited = audit(spec.open(), sample, spec.lists.engine, settings.k, spec.lists.interests)
+    how = (spec.lists.interests, spec.lists.fusion)
+    audited = audit(spec.open(), sample, spec.lists.engine, settings.k, *how)
     logger.info(
         "audited recall %.4f (95 %% from %.4f, %d users)", audited.mean, audited.low, audited.users
     )

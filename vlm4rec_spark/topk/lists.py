@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from vlm4rec_spark.errors import InvariantError
-from vlm4rec_spark.profiles.vectors import Histories, Profiles, user_profiles
+from vlm4rec_spark.profiles.vectors import MEAN, Fusion, Histories, Profiles, query_profiles
 from vlm4rec_spark.topk.candidates import (
     Candidates,
     InterestCandidates,
@@ -20,6 +20,7 @@ from vlm4rec_spark.topk.candidates import (
 from vlm4rec_spark.topk.engines import kernels
 from vlm4rec_spark.topk.engines.choice import open_engine
 from vlm4rec_spark.topk.engines.interface import Masks
+from vlm4rec_spark.topk.late_fusion import FusedCandidates
 from vlm4rec_spark.topk.ranking import Ranked
 from vlm4rec_spark.topk.reasons import POPULAR_REASON, SHOWN, profile_reasons
 from vlm4rec_spark.topk.rerank import DEEPER, PLAIN, Rerank
@@ -63,6 +64,8 @@ class ListSpec:
     """Whether segments also have a line in `Snapshot.allowed`."""
     interests: int = 1
     """Interests of a user at most."""
+    fusion: Fusion = MEAN
+    """How the items of a history come together."""
     told: tuple[int, int] = (3, 4)
     """Items of the history and words of the item that are named with their shares, at most."""
 
@@ -78,27 +81,28 @@ def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Tabl
     segments = {name: line for line, name in enumerate(spec.segments, start=1)}
     line = np.array([segments.get(name or "", 0) for name in block.segments], np.int64)
     masks = seen_masks(snapshot, block, line if spec.has_user_rules else np.zeros_like(line))
-    profiles = user_profiles(snapshot.vectors, block, spec.interests)
+    profiles = query_profiles(snapshot.vectors, block, spec.interests, spec.fusion)
     known = profiles.known
     rest = np.setdiff1d(np.arange(len(block.users)), known)
     of_known, of_rest = masks.of(known), masks.of(rest)
     engine = open_engine(spec.engine, snapshot)
-    candidates = near_profiles(snapshot, engine, profiles)
+    candidates = near_profiles(snapshot, engine, profiles, spec.fusion)
     found = best_lists(snapshot, candidates, spec, of_known)
-    interest = candidates.interest(found.rows)
     popular = best_lists(snapshot, PopularCandidates(snapshot, line[rest]), spec, of_rest)
     return pa.concat_tables(
         [
-            _profile_table(snapshot, block, profiles, found, interest, spec.told),
+            _profile_table(snapshot, block, profiles, found, spec),
             _popular_table(snapshot, block, rest, popular),
         ]
     )
 
 
 def near_profiles(
-    snapshot: Snapshot, engine: Engine, profiles: Profiles
-) -> ProfileCandidates | InterestCandidates:
+    snapshot: Snapshot, engine: Engine, profiles: Profiles, fusion: Fusion = MEAN
+) -> Candidates:
     """Return where the candidates of users with a profile come from."""
+    if fusion.is_late:
+        return FusedCandidates(snapshot, engine, profiles, fusion)
     if len(profiles.known) == len(profiles.owner):
         return ProfileCandidates(snapshot, engine, profiles.vectors)
     return InterestCandidates(snapshot, engine, profiles)
@@ -183,17 +187,20 @@ def _profile_table(
     block: Histories,
     profiles: Profiles,
     listed: Ranked,
-    interest: npt.NDArray[np.int64],
-    told: tuple[int, int],
+    spec: ListSpec,
 ) -> pa.Table:
-    users = profiles.known
+    users, told = profiles.known, spec.told
+    interest = np.zeros(listed.rows.shape, np.int64)
+    interest = interest if listed.interest is None else listed.interest
     because = np.full((*listed.rows.shape, max(1, told[0])), -1, np.int64)
     share = np.zeros(because.shape)
     starts, at = part_of(block, users)
-    weights, labels = block.relative()[at], profiles.labels[at]
+    weights, labels, pulls = block.relative()[at], profiles.labels[at], interest
+    if spec.fusion.kind == "softmax":  # all liked items pull, not the nearest alone
+        labels, pulls = np.minimum(labels, 0), np.zeros_like(interest)
     kernels.strongest(
         snapshot.vectors, starts, block.rows[at], weights, labels,
-        listed.rows, interest, because, share,
+        listed.rows, pulls, spec.fusion.sharpness, because, share,
     )  # fmt: skip
     flat = places(listed, users)
     filled = listed.rows >= 0

@@ -42,6 +42,8 @@ class Ranked:
 
     rows: Rows
     scores: npt.NDArray[np.float64]
+    interest: npt.NDArray[np.int64] | None = None
+    """Interest of the user that each row is scored by; None: there is one."""
 
 
 def ranked(pool: Pool, engine: Engine, queries: Vectors, k: int, masks: Masks) -> Ranked:

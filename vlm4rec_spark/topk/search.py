@@ -14,7 +14,7 @@ from vlm4rec_spark.descriptions.plan import sure_words
 from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec
 from vlm4rec_spark.errors import ConfigError, SourceError
 from vlm4rec_spark.profiles.job import judged_events, user_history
-from vlm4rec_spark.profiles.vectors import histories, user_profiles
+from vlm4rec_spark.profiles.vectors import fusion_of, histories, query_profiles
 from vlm4rec_spark.tables import DESCRIPTIONS, IMAGES, ITEMS
 from vlm4rec_spark.topk.edits import NO_EDIT, Edit
 from vlm4rec_spark.topk.engines.exact import ExactEngine
@@ -115,14 +115,16 @@ def _near_user(context: RunContext, space: Searchable, user_id: str, k: int, edi
     events = judged_events(context).where(F.col("user_id") == user_id)
     table = user_history(context, events).where(F.col("user_id") == user_id).toArrow()
     block = histories(table, snapshot.find(table["item_id"].combine_chunks()))
-    found = user_profiles(snapshot.vectors, block, context.config.profiles.interests)
+    settings = context.config.profiles
+    fusion = fusion_of(settings)
+    found = query_profiles(snapshot.vectors, block, settings.interests, fusion)
     if not len(found.owner):
         raise SourceError(
             f"User '{user_id}' has no event that says what they like; search from a sentence."
         )
     profiles = replace(found, vectors=edit.applied(found.vectors, space.encoded))
     masks = replace(seen_masks(snapshot, block), allowed=space.allowed)
-    candidates = near_profiles(snapshot, ExactEngine(snapshot.vectors), profiles)
+    candidates = near_profiles(snapshot, ExactEngine(snapshot.vectors), profiles, fusion)
     return candidates.best(np.zeros(1, np.int64), k, masks)
 
 

@@ -2,11 +2,11 @@
 
 `items.arrow`: what is known of each item; `vectors.npy`: (n, d) float32 unit rows in the same
 order, alike rows together (see `engines.leaves`: `centroids.npy`, `offsets.npy`); `rank.npy`: the
-place of each row when sorted by id; `index/`: ScaNN's files, where it is used; `meta.json`: what
-the folder was made from; `centre.npy`: the mean that was subtracted from all vectors, where
-`profiles.centre` asks for it; `effects.npy`: see `topk.effects`; `popularity-*.npy`,
-`allowed-*.npy` ...: see `Beside`, per state of the interactions and per set of rules, so that new
-events or rules never build an index.
+place of each row when sorted by id; `effects.npy`: see `topk.effects`; `index/`: ScaNN's files,
+where it is used; `meta.json`: what the folder was made from; `centre.npy` and `whitening.npy`: how
+the vectors were moved, where `profiles` asks for it; `popularity-*.npy`, `allowed-*.npy` ...: see
+`Beside`, per state of the interactions and per set of rules, so that new events or rules never
+build an index.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vlm4rec_spark.errors import SchemaError
-from vlm4rec_spark.topk.centring import mean_vector, without_mean
+from vlm4rec_spark.topk.centring import mean_vector, whitening, without_mean
 from vlm4rec_spark.topk.effects import fitted, word_numbers
 from vlm4rec_spark.topk.engines import scann
 from vlm4rec_spark.topk.engines.leaves import Leaves, build_leaves
@@ -88,6 +88,8 @@ class Snapshot:
     """model@revision the vectors come from."""
     centre: Vectors | None = None
     """(d,) mean that was subtracted from the vectors; None: they are as encoded."""
+    whitening: Vectors | None = None
+    """(d, d) matrix that the rest was multiplied by; None: it was not."""
     effects: Vectors | None = None
     """(words, d) what each frequent word does to a vector; None: not known."""
 
@@ -159,7 +161,9 @@ class Snapshot:
 
     def placed(self, encoded: Vectors) -> Vectors:
         """Bring vectors as an encoder gives them, (m, d) unit rows, into the space of the items."""
-        return encoded if self.centre is None else without_mean(encoded, self.centre)
+        if self.centre is None:
+            return encoded
+        return without_mean(encoded, self.centre, self.whitening)
 
     @property
     def index(self) -> Path:
@@ -174,7 +178,7 @@ def write_snapshot(
     encoder: str = "",
     *,
     with_scann: bool = False,
-    centre: bool = False,
+    space: str = "plain",
 ) -> None:
     """Write a folder; it appears under its name only when it is whole.
 
@@ -184,7 +188,7 @@ def write_snapshot(
         vectors: (n, d) float32, unit rows, finite.
         encoder: model@revision the vectors come from.
         with_scann: build ScaNN's index, too.
-        centre: subtract the mean vector from all of them.
+        space: plain; centred: the mean vector is subtracted from all; whitened: see `centring`.
 
     Raises:
         SchemaError: a vector is not finite, or the lengths differ.
@@ -193,10 +197,13 @@ def write_snapshot(
         raise SchemaError("The item vectors are not finite or not one per item; embed them again.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
-    if centre:
+    if space != "plain":
         mean = mean_vector(vectors)
         np.save(partial / "centre.npy", mean, allow_pickle=False)
-        vectors = without_mean(vectors, mean)
+        matrix = whitening(vectors, mean) if space == "whitened" else None
+        if matrix is not None:
+            np.save(partial / "whitening.npy", matrix, allow_pickle=False)
+        vectors = without_mean(vectors, mean, matrix)
     leaves, order = build_leaves(vectors)
     rows = np.ascontiguousarray(vectors[order])
     table = _as_stored(items.take(pa.array(order)))
@@ -319,13 +326,18 @@ def load_snapshot(folder: str, beside: Beside | None = None) -> Snapshot:
         promoted=_or(path, beside.promoted, np.zeros((0, n), bool)),
         business=_or(path, beside.business, np.zeros(n)),
         encoder=meta["encoder"],
-        centre=_mapped(path / "centre.npy") if (path / "centre.npy").exists() else None,
+        centre=_if_there(path / "centre.npy"),
+        whitening=_if_there(path / "whitening.npy"),
         effects=_mapped(path / "effects.npy"),
     )
 
 
 def _or(folder: Path, name: str | None, default: npt.NDArray[Any]) -> Any:
     return _mapped(folder / name) if name else default
+
+
+def _if_there(path: Path) -> Any:
+    return _mapped(path) if path.exists() else None
 
 
 def _mapped(path: Path) -> Any:

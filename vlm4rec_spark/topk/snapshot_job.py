@@ -46,9 +46,14 @@ def take_snapshot(context: RunContext) -> str:
             vectors,
             encoder,
             with_scann=context.config.topk.engine == "scann",
-            centre=context.config.profiles.centre,
+            space=_space(context),
         )
     return str(folder)
+
+
+def _space(context: RunContext) -> str:
+    profiles = context.config.profiles
+    return "whitened" if profiles.whiten else "centred" if profiles.centre else "plain"
 
 
 def _items(context: RunContext) -> DataFrame:
@@ -94,7 +99,7 @@ def _digest(context: RunContext, items: DataFrame) -> tuple[int, str, str]:
             f"The vectors in space '{space}' come from several encoders "
             f"({', '.join(seen['encoders'])}); run the catalog job to its end."
         )
-    made = (files.FORMAT, context.config.topk.engine == "scann", context.config.profiles.centre)
+    made = (files.FORMAT, context.config.topk.engine == "scann", _space(context))
     parts = (*made, *seen["encoders"], seen["n"], seen["total"], seen["mixed"])
     digest = hashlib.sha256("|".join(str(part) for part in parts).encode()).hexdigest()[:16]
     return int(seen["n"]), digest, str(seen["encoders"][0])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from vlm4rec_spark.profiles.vectors import histories, user_profiles
+import numpy as np
+
+from vlm4rec_spark.profiles.vectors import MEAN, Fusion, histories, query_profiles
 from vlm4rec_spark.topk.audit import Recall, recall_of
 from vlm4rec_spark.topk.engines.choice import (
     EngineSpec,
@@ -23,12 +25,18 @@ if TYPE_CHECKING:
     from vlm4rec_spark.topk.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
+MOST_SEARCHES = 2000
 HEADROOM = 0.2
 """Part of the allowed loss kept in reserve: the audit is on other users than the tuning."""
 
 
 def engine_for(
-    snapshot: Snapshot, sample: pa.Table, settings: TopkConfig, users: int, interests: int = 1
+    snapshot: Snapshot,
+    sample: pa.Table,
+    settings: TopkConfig,
+    searches: int,
+    interests: int = 1,
+    fusion: Fusion = MEAN,
 ) -> EngineSpec:
     """Choose an engine and the smallest width that reaches the target on sampled users.
 
@@ -36,17 +44,18 @@ def engine_for(
         snapshot: the catalogue.
         sample: history of the sampled users.
         settings: engine, k and recall target.
-        users: whose lists will be made.
+        searches: how many there will be.
         interests: of a user at most; each is a search.
+        fusion: late, each liked item is a search.
 
     Raises:
         MissingExtraError: ScaNN is asked for and not installed.
     """
-    name = chosen_engine(settings.engine, len(snapshot), users, snapshot.vectors.shape[1])
+    name = chosen_engine(settings.engine, len(snapshot), searches, snapshot.vectors.shape[1])
     if name == "exact" or not len(snapshot):
         return EngineSpec("exact")
     leaves = len(snapshot.leaves.centroids)
-    truth = _sample(snapshot, sample, settings.k, interests)
+    truth = _sample(snapshot, sample, settings.k, (interests, fusion))
     target = 1 - (1 - settings.recall_target) * (1 - HEADROOM)
     width, reached = tuned(
         lambda w: open_engine(EngineSpec(name, w), snapshot), truth, leaves, target
@@ -56,16 +65,25 @@ def engine_for(
 
 
 def audit(
-    snapshot: Snapshot, sample: pa.Table, engine: EngineSpec, k: int, interests: int = 1
+    snapshot: Snapshot,
+    sample: pa.Table,
+    engine: EngineSpec,
+    k: int,
+    interests: int = 1,
+    fusion: Fusion = MEAN,
 ) -> Recall:
-    """Return the recall of an engine on the interests of the users of a sample."""
-    truth = _sample(snapshot, sample, k, interests)
+    """Return the recall of an engine on the interests, or liked items, of the users of a sample."""
+    truth = _sample(snapshot, sample, k, (interests, fusion))
     found = open_engine(engine, snapshot).nearest(truth.queries, truth.exact.shape[1], truth.masks)
     return recall_of(snapshot.vectors, truth.queries, found, truth.exact)
 
 
-def _sample(snapshot: Snapshot, history: pa.Table, k: int, interests: int) -> Sample:
+def _sample(snapshot: Snapshot, history: pa.Table, k: int, how: tuple[int, Fusion]) -> Sample:
     block = histories(history, snapshot.find(history["item_id"].combine_chunks()))
-    profiles = user_profiles(snapshot.vectors, block, interests)
-    masks = seen_masks(snapshot, block).of(profiles.owner)
-    return Sample.of(profiles.vectors, masks, snapshot.vectors, min(k, max(1, len(snapshot))))
+    profiles = query_profiles(snapshot.vectors, block, *how)
+    m = len(profiles.owner)
+    # Late fusion makes a search of each liked item: some of all of them are as good a sample.
+    chosen = np.unique(np.linspace(0, m - 1, min(m, MOST_SEARCHES)).astype(np.int64))
+    masks = seen_masks(snapshot, block).of(profiles.owner[chosen])
+    queries = np.ascontiguousarray(profiles.vectors[chosen])
+    return Sample.of(queries, masks, snapshot.vectors, min(k, max(1, len(snapshot))))

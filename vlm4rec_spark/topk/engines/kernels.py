@@ -185,7 +185,16 @@ def insert(parts, found, count, part, row):
 
 
 @njit(cache=True, nogil=True)
-def strongest(vectors, starts, rows, weights, labels, listed, interest, out, share):
+def cosine(vectors, left, right):
+    """Return the inner product of two rows, summed in float32 in a fixed order."""
+    total = np.float32(0.0)
+    for d in range(vectors.shape[1]):
+        total += vectors[left, d] * vectors[right, d]
+    return np.float64(total)
+
+
+@njit(cache=True, nogil=True)
+def strongest(vectors, starts, rows, weights, labels, listed, interest, sharpness, out, share):
     """Find, for each listed item, the items of the history that add most to its score.
 
     Args:
@@ -196,6 +205,7 @@ def strongest(vectors, starts, rows, weights, labels, listed, interest, out, sha
         labels: interest that each row of the history belongs to.
         listed: (u, k) rows, -1 for an empty place.
         interest: (u, k) interest that each listed item is scored by.
+        sharpness: an item adds weight x exp(sharpness x (cosine - the largest)) x cosine.
         out: (u, k, m) int64, written: the m rows of the history that add most, -1 behind the
             last. Behind the first only those that add anything.
         share: (u, k, m) float64, written: their parts of the sum of all positive contributions.
@@ -208,15 +218,17 @@ def strongest(vectors, starts, rows, weights, labels, listed, interest, out, sha
             found[:] = -1
             share[user, place] = 0.0
             if row >= 0:
-                target = vectors[row]
+                largest = -1.0
+                if sharpness > 0.0:
+                    for at in range(starts[user], starts[user + 1]):
+                        if weights[at] > 0 and labels[at] == interest[user, place]:
+                            largest = max(largest, cosine(vectors, rows[at], row))
                 for at in range(starts[user], starts[user + 1]):
                     if weights[at] <= 0 or labels[at] != interest[user, place]:
                         continue
-                    liked = vectors[rows[at]]
-                    alike = np.float32(0.0)
-                    for d in range(target.shape[0]):
-                        alike += liked[d] * target[d]
-                    part = round(weights[at] * np.float64(alike), 6)
+                    near = cosine(vectors, rows[at], row)
+                    pull = np.exp(sharpness * (near - largest)) if sharpness > 0.0 else 1.0
+                    part = round(weights[at] * pull * near, 6)
                     total += max(part, 0.0)
                     count = insert(parts, found, count, part, rows[at])
             while count > 1 and parts[count - 1] <= 0.0:
