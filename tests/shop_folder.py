@@ -22,7 +22,7 @@ from vlm4rec_spark.tables import (
     RECOMMENDATIONS,
     TableSpec,
 )
-from vlm4rec_spark.topk.snapshot import write_snapshot
+from vlm4rec_spark.topk.snapshot_files import write_snapshot
 
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 HOSTILE_TITLE = "<script>document.title='stolen'</script><img src=x onerror=alert(1)>"

@@ -16,6 +16,7 @@ __all__ = ["Config", "attribute_folders", "conf_folder", "load_config"]
 
 _REPLACED = (
     "profiles.events",
+    "profiles.facets",
     "evaluate.profile_arms",
     "sources.items.options",
     "sources.interactions.options",

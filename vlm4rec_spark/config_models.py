@@ -191,6 +191,8 @@ class ProfilesConfig(Model):
     nothing. Holds for lists, similar items and search alike."""
     whiten: bool = False
     """Also make all directions count alike: what many items vary in counts less."""
+    facets: dict[str, Annotated[float, Field(ge=0, le=10)]] = Field(default_factory=dict)
+    """Described attribute: how much it counts in all likeness, 1 as it is, 0 not at all."""
     now: datetime | None = None
     """Moment the decay and 'future' are measured from; null is the newest event."""
 

@@ -41,6 +41,7 @@ SETTINGS = (
     "topk.rerank.new_items={days: 7, share: 0.25}",
     "topk.rerank.business={column: source.margin, weight: 0.3}",
     "topk.complements_k=4",
+    "profiles.facets={occasion: 2, type: 0.5}",
 )
 
 

@@ -191,6 +191,11 @@ def test_returns_interests_and_centring_shape_profiles_and_lists(
     assert {len(entries) for entries in found.values()} == {8}
     assert topk.figures["audited_recall"] == pytest.approx(1.0)
 
+    late = ("profiles.interests=1", "profiles.fusion=softmax", "profiles.whiten=true")
+    again = topk_job.run(make_context(spark, names, tmp_path, *settings, *late))
+    assert again.figures["audited_recall"] == pytest.approx(1.0)
+    assert {len(entries) for entries in lists(context).values()} == {8}
+
 
 def test_a_rule_about_an_unknown_column_fails_before_any_work(
     spark: SparkSession, names: TableNames, tmp_path: Path

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.topk_pieces import item_table, unit
-from vlm4rec_spark.topk.centring import SHRINKAGE, mean_vector, whitening, without_mean
-from vlm4rec_spark.topk.snapshot import load_snapshot, write_snapshot
+from vlm4rec_spark.topk.centring import SHRINKAGE, Space, mean_vector, whitening, without_mean
+from vlm4rec_spark.topk.snapshot import load_snapshot
+from vlm4rec_spark.topk.snapshot_files import write_snapshot
 
 
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(2, 8))
@@ -48,7 +49,7 @@ def test_the_mean_itself_says_nothing_and_a_row_of_nan_stays_one() -> None:
 
 def test_a_centred_snapshot_places_a_text_where_an_item_with_that_text_is(tmp_path: Path) -> None:
     rows = unit(np.random.default_rng(3), 9, 4)
-    write_snapshot(tmp_path / "snapshot-c", item_table(9), rows, "e@1", space="centred")
+    write_snapshot(tmp_path / "snapshot-c", item_table(9), rows, "e@1", space=Space("centred"))
     write_snapshot(tmp_path / "snapshot-p", item_table(9), rows, "e@1")
     centred, plain = (load_snapshot(str(tmp_path / f"snapshot-{x}")) for x in "cp")
     assert centred.centre == pytest.approx(rows.mean(0), abs=1e-6)
@@ -58,6 +59,7 @@ def test_a_centred_snapshot_places_a_text_where_an_item_with_that_text_is(tmp_pa
     np.testing.assert_array_equal(plain.placed(rows), plain.vectors)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(2, 6))
 def test_whitened_rows_vary_alike_in_all_directions_and_do_not_depend_on_the_basis(
     seed: int, n: int, d: int
@@ -82,7 +84,7 @@ def test_whitened_rows_vary_alike_in_all_directions_and_do_not_depend_on_the_bas
 
 def test_a_whitened_snapshot_places_a_text_where_an_item_with_that_text_is(tmp_path: Path) -> None:
     rows = unit(np.random.default_rng(3), 9, 4)
-    write_snapshot(tmp_path / "snapshot-w", item_table(9), rows, "e@1", space="whitened")
+    write_snapshot(tmp_path / "snapshot-w", item_table(9), rows, "e@1", space=Space("whitened"))
     state = load_snapshot(str(tmp_path / "snapshot-w"))
     assert state.whitening is not None
     np.testing.assert_allclose(state.placed(rows), state.vectors, atol=1e-6)

@@ -18,7 +18,8 @@ from vlm4rec_spark.topk.engines.choice import EngineSpec
 from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.lists import ListSpec, block_lists, check
 from vlm4rec_spark.topk.reasons import profile_reasons, similar_reasons
-from vlm4rec_spark.topk.snapshot import Beside, Snapshot, load_snapshot, write_array, write_snapshot
+from vlm4rec_spark.topk.snapshot import Beside, Snapshot, load_snapshot
+from vlm4rec_spark.topk.snapshot_files import write_array, write_snapshot
 from vlm4rec_spark.topk.words import shared_words
 
 EXACT = EngineSpec("exact")

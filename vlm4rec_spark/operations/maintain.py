@@ -14,7 +14,7 @@ from vlm4rec_spark.errors import ConfigError
 from vlm4rec_spark.operations.migrations import pending
 from vlm4rec_spark.runs import RunReport
 from vlm4rec_spark.tables import ALL_TABLES
-from vlm4rec_spark.topk.snapshot import KEPT
+from vlm4rec_spark.topk.snapshot_files import KEPT
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -7,6 +7,8 @@ in the directions that vary least: it is first mixed with a multiple of the iden
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +17,19 @@ ROWS_A_BLOCK = 65_536
 SHRINKAGE = 0.1
 SMALLEST_NORM = 1e-6
 """What is nearer to the mean differs by rounding only."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """How the vectors of all items, profiles and sentences are moved."""
+
+    kind: str = "plain"
+    """plain; centred: less the mean; whitened: that, and see `whitening`."""
+    facets: tuple[tuple[str, float], ...] = ()
+    """Attribute, and how much it counts; see `facets`."""
+
+
+PLAIN = Space()
 
 
 def mean_vector(vectors: Vectors) -> Vectors:

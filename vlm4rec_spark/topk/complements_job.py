@@ -12,7 +12,7 @@ from vlm4rec_spark.descriptions.specs import schema_book
 from vlm4rec_spark.tables import COMPLEMENTS
 from vlm4rec_spark.topk import plan
 from vlm4rec_spark.topk.landing import landed
-from vlm4rec_spark.topk.snapshot import write_array
+from vlm4rec_spark.topk.snapshot_files import write_array
 from vlm4rec_spark.topk.wardrobe import hang
 
 if TYPE_CHECKING:

@@ -13,11 +13,12 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.descriptions.specs import schema_book
-from vlm4rec_spark.errors import ConfigError, SourceError
+from vlm4rec_spark.errors import ConfigError, SourceError, near
 from vlm4rec_spark.tables import DESCRIPTIONS, ITEMS
 from vlm4rec_spark.topk.rerank import VARIANTS, Rerank
 from vlm4rec_spark.topk.rules import Rule, parse_rules
-from vlm4rec_spark.topk.snapshot import Beside, Snapshot, load_snapshot, write_array
+from vlm4rec_spark.topk.snapshot import Beside, Snapshot, load_snapshot
+from vlm4rec_spark.topk.snapshot_files import write_array
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -32,7 +33,7 @@ MOST_SEGMENTS = 256
 
 
 def check_rules(config: Config) -> None:
-    """Parse every rule of the configuration.
+    """Parse every rule of the configuration, and check the names of facets.
 
     Raises:
         ConfigError: a rule cannot be parsed or names what does not exist; before any work.
@@ -47,6 +48,13 @@ def check_rules(config: Config) -> None:
             parsed(config, texts, where)
         except ConfigError as error:
             mistakes.append(str(error))
+    if config.profiles.facets:
+        known = attribute_names(config)
+        mistakes += [
+            f"profiles.facets: unknown attribute '{name}'{near(name, known)}"
+            for name in config.profiles.facets
+            if name not in known
+        ]
     users = config.sources.users
     if config.topk.user_rules and not (users.table or users.path or users.options):
         mistakes.append("topk.user_rules needs sources.users: it tells the segment of each user.")
@@ -190,10 +198,14 @@ def parsed(config: Config, texts: Iterable[str], where: str) -> tuple[Rule, ...]
     wanted = tuple(texts)
     if not wanted:
         return ()
+    return parse_rules(wanted, attribute_names(config), where)
+
+
+def attribute_names(config: Config) -> list[str]:
+    """Return the attributes that any of the attribute files asks for, by name."""
     book = schema_book(config)
     schemas = (book.default, *(schema for _, schema in book.categories))
-    attributes = {field.name for schema in schemas for field in schema.fields}
-    return parse_rules(wanted, sorted(attributes), where)
+    return sorted({field.name for schema in schemas for field in schema.fields})
 
 
 def _holds(rule: Rule) -> Column:

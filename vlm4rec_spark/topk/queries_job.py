@@ -24,7 +24,8 @@ from vlm4rec_spark.topk.landing import landed
 from vlm4rec_spark.topk.lists import places
 from vlm4rec_spark.topk.ranking import ranked
 from vlm4rec_spark.topk.search import Searchable
-from vlm4rec_spark.topk.snapshot import load_snapshot, read_array, write_array
+from vlm4rec_spark.topk.snapshot import load_snapshot, read_array
+from vlm4rec_spark.topk.snapshot_files import write_array
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

@@ -3,18 +3,15 @@
 `items.arrow`: what is known of each item; `vectors.npy`: (n, d) float32 unit rows in the same
 order, alike rows together (see `engines.leaves`: `centroids.npy`, `offsets.npy`); `rank.npy`: the
 place of each row when sorted by id; `effects.npy`: see `topk.effects`; `index/`: ScaNN's files,
-where it is used; `meta.json`: what the folder was made from; `centre.npy` and `whitening.npy`: how
-the vectors were moved, where `profiles` asks for it; `popularity-*.npy`, `allowed-*.npy` ...: see
-`Beside`, per state of the interactions and per set of rules, so that new events or rules never
-build an index.
+where it is used; `meta.json`: what the folder was made from; `centre.npy`, `whitening.npy` and
+`facets.npy`: how the vectors were moved, where `profiles` asks for it; `popularity-*.npy`,
+`allowed-*.npy` ...: see `Beside`, per state of the interactions and per set of rules, so that new
+events or rules never build an index. `snapshot_files` writes all of them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-import tempfile
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -26,15 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vlm4rec_spark.errors import SchemaError
-from vlm4rec_spark.topk.centring import mean_vector, whitening, without_mean
-from vlm4rec_spark.topk.effects import fitted, word_numbers
-from vlm4rec_spark.topk.engines import scann
-from vlm4rec_spark.topk.engines.leaves import Leaves, build_leaves
+from vlm4rec_spark.topk.centring import without_mean
+from vlm4rec_spark.topk.effects import word_numbers
+from vlm4rec_spark.topk.engines.leaves import Leaves
 from vlm4rec_spark.topk.words import Words, coded
 
 FORMAT = 4
-KEPT = 2
-"""Older folders are removed; a run that still reads the one before keeps working."""
 ITEMS = pa.schema(
     [
         ("item_id", pa.string()),
@@ -53,7 +47,7 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Beside:
-    """Names of the arrays beside the matrix that a run uses, made by `write_array`."""
+    """Names of the arrays beside the matrix that a run uses."""
 
     popularity: str | None = None
     """(segments + 1, n) float64; None: every item is equally popular."""
@@ -90,6 +84,8 @@ class Snapshot:
     """(d,) mean that was subtracted from the vectors; None: they are as encoded."""
     whitening: Vectors | None = None
     """(d, d) matrix that the rest was multiplied by; None: it was not."""
+    facets: Vectors | None = None
+    """(d, d) matrix that stretches facets; None: all count as they are."""
     effects: Vectors | None = None
     """(words, d) what each frequent word does to a vector; None: not known."""
 
@@ -161,9 +157,12 @@ class Snapshot:
 
     def placed(self, encoded: Vectors) -> Vectors:
         """Bring vectors as an encoder gives them, (m, d) unit rows, into the space of the items."""
-        if self.centre is None:
-            return encoded
-        return without_mean(encoded, self.centre, self.whitening)
+        if self.centre is not None:
+            encoded = without_mean(encoded, self.centre, self.whitening)
+        if self.facets is not None:
+            nothing = np.zeros(encoded.shape[1], np.float32)
+            encoded = without_mean(encoded, nothing, self.facets)
+        return encoded
 
     @property
     def index(self) -> Path:
@@ -171,120 +170,8 @@ class Snapshot:
         return self.folder / "index"
 
 
-def write_snapshot(
-    folder: Path,
-    items: pa.Table,
-    vectors: Vectors,
-    encoder: str = "",
-    *,
-    with_scann: bool = False,
-    space: str = "plain",
-) -> None:
-    """Write a folder; it appears under its name only when it is whole.
-
-    Args:
-        folder: where to.
-        items: some columns of `ITEMS`, item_id at least, sorted by item_id.
-        vectors: (n, d) float32, unit rows, finite.
-        encoder: model@revision the vectors come from.
-        with_scann: build ScaNN's index, too.
-        space: plain; centred: the mean vector is subtracted from all; whitened: see `centring`.
-
-    Raises:
-        SchemaError: a vector is not finite, or the lengths differ.
-    """
-    if len(items) != len(vectors) or not np.isfinite(vectors).all():
-        raise SchemaError("The item vectors are not finite or not one per item; embed them again.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
-    if space != "plain":
-        mean = mean_vector(vectors)
-        np.save(partial / "centre.npy", mean, allow_pickle=False)
-        matrix = whitening(vectors, mean) if space == "whitened" else None
-        if matrix is not None:
-            np.save(partial / "whitening.npy", matrix, allow_pickle=False)
-        vectors = without_mean(vectors, mean, matrix)
-    leaves, order = build_leaves(vectors)
-    rows = np.ascontiguousarray(vectors[order])
-    table = _as_stored(items.take(pa.array(order)))
-    with pa.OSFile(str(partial / "items.arrow"), "wb") as sink, pa.ipc.new_file(sink, ITEMS) as out:
-        out.write_table(table)
-    for name, array in (
-        ("vectors", rows),
-        ("effects", fitted(rows, coded(table["words"].combine_chunks()))),
-        ("centroids", leaves.centroids),
-        ("offsets", leaves.offsets),
-        ("rank", order),
-    ):
-        np.save(partial / f"{name}.npy", array, allow_pickle=False)
-    if with_scann and len(rows):
-        (partial / "index").mkdir()
-        scann.build_index(rows, partial / "index")
-    meta = {
-        "format": FORMAT,
-        "items": len(items),
-        "dimensions": int(vectors.shape[1]),
-        "encoder": encoder,
-        "sha256": {path.name: _sha256(path) for path in sorted(partial.glob("*.*"))},
-    }
-    (partial / "meta.json").write_text(json.dumps(meta), "utf-8")
-    partial.chmod(0o755)
-    if folder.exists():  # a run beside this one was faster, with the same content
-        shutil.rmtree(partial)
-    else:
-        partial.rename(folder)
-    _forget_old(folder)
-
-
-def _as_stored(items: pa.Table) -> pa.Table:
-    """Return all columns of `ITEMS`, null where they are not given."""
-    columns = [
-        items[field.name].cast(field.type)
-        if field.name in items.column_names
-        else pa.nulls(len(items), field.type)
-        for field in ITEMS
-    ]
-    return pa.table(columns, schema=ITEMS)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _forget_old(newest: Path) -> None:
-    others = [p for p in newest.parent.glob("snapshot-*") if p != newest]
-    others.sort(key=lambda p: p.stat().st_mtime, reverse=True)
-    for folder in others[KEPT - 1 :]:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_array(folder: Path, kind: str, values: npt.NDArray[Any]) -> str:
-    """Write an array beside the matrix; return the file's name, made of its content.
-
-    Args:
-        folder: of the snapshot.
-        kind: a field of `Beside`, or `wardrobe`: items cell by cell.
-        values: the array.
-    """
-    values = np.ascontiguousarray(values)
-    name = f"{kind}-{hashlib.sha256(values.tobytes()).hexdigest()[:16]}.npy"
-    if not (folder / name).exists():
-        old = sorted(folder.glob(f"{kind}-*.npy"), key=lambda p: p.stat().st_mtime)
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".partial", delete=False) as file:
-            np.save(file, values, allow_pickle=False)
-        Path(file.name).chmod(0o644)
-        Path(file.name).rename(folder / name)
-        for path in old[: 1 - KEPT]:
-            path.unlink(missing_ok=True)
-    return name
-
-
 def read_array(folder: str, name: str) -> npt.NDArray[Any]:
-    """Map an array that `write_array` wrote."""
+    """Map an array that `snapshot_files.write_array` wrote."""
     return np.asarray(_mapped(Path(folder) / name))
 
 
@@ -293,7 +180,7 @@ def load_snapshot(folder: str, beside: Beside | None = None) -> Snapshot:
     """Map a folder; once per process, as folders never change.
 
     Args:
-        folder: what `write_snapshot` wrote.
+        folder: what `snapshot_files.write_snapshot` wrote.
         beside: arrays of the run.
 
     Raises:
@@ -328,6 +215,7 @@ def load_snapshot(folder: str, beside: Beside | None = None) -> Snapshot:
         encoder=meta["encoder"],
         centre=_if_there(path / "centre.npy"),
         whitening=_if_there(path / "whitening.npy"),
+        facets=_if_there(path / "facets.npy"),
         effects=_mapped(path / "effects.npy"),
     )
 

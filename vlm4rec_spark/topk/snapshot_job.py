@@ -16,7 +16,10 @@ from vlm4rec_spark import delta
 from vlm4rec_spark.descriptions.plan import sure_words
 from vlm4rec_spark.errors import SourceError
 from vlm4rec_spark.tables import DESCRIPTIONS, ITEM_VECTORS, ITEMS
-from vlm4rec_spark.topk import snapshot as files
+from vlm4rec_spark.topk.centring import Space
+from vlm4rec_spark.topk.snapshot import FORMAT
+from vlm4rec_spark.topk.snapshot import ITEMS as STORED
+from vlm4rec_spark.topk.snapshot_files import write_snapshot
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -40,7 +43,7 @@ def take_snapshot(context: RunContext) -> str:
     if not (folder / "meta.json").exists():
         logger.info("writing the item matrix %s: %d items", folder, n)
         table, vectors = _collected(items, n)
-        files.write_snapshot(
+        write_snapshot(
             folder,
             table,
             vectors,
@@ -51,9 +54,10 @@ def take_snapshot(context: RunContext) -> str:
     return str(folder)
 
 
-def _space(context: RunContext) -> str:
+def _space(context: RunContext) -> Space:
     profiles = context.config.profiles
-    return "whitened" if profiles.whiten else "centred" if profiles.centre else "plain"
+    kind = "whitened" if profiles.whiten else "centred" if profiles.centre else "plain"
+    return Space(kind, tuple(sorted(profiles.facets.items())))
 
 
 def _items(context: RunContext) -> DataFrame:
@@ -69,14 +73,14 @@ def _items(context: RunContext) -> DataFrame:
         delta.read(spark, ITEMS, names)
         .join(vectors.select("item_id", "vector", "encoder"), "item_id")
         .join(described.select("request_key", words.alias("words")), "request_key", "left")
-        .select(*files.ITEMS.names, "vector", "encoder")
+        .select(*STORED.names, "vector", "encoder")
     )
 
 
 def _digest(context: RunContext, items: DataFrame) -> tuple[int, str, str]:
     """Return the number of rows, a hash of them whatever their order, and their encoder."""
     entries = F.sort_array(F.map_entries("words"))
-    plain = [name for name in files.ITEMS.names if name != "words"]
+    plain = [name for name in STORED.names if name != "words"]
     row = F.xxhash64(*plain, entries, "vector")
     seen = (
         items.select(row.alias("h"), "encoder")
@@ -99,7 +103,7 @@ def _digest(context: RunContext, items: DataFrame) -> tuple[int, str, str]:
             f"The vectors in space '{space}' come from several encoders "
             f"({', '.join(seen['encoders'])}); run the catalog job to its end."
         )
-    made = (files.FORMAT, context.config.topk.engine == "scann", _space(context))
+    made = (FORMAT, context.config.topk.engine == "scann", _space(context))
     parts = (*made, *seen["encoders"], seen["n"], seen["total"], seen["mixed"])
     digest = hashlib.sha256("|".join(str(part) for part in parts).encode()).hexdigest()[:16]
     return int(seen["n"]), digest, str(seen["encoders"][0])
