@@ -24,7 +24,7 @@ MOST_WORDS = 512
 """The most frequent words get an effect; in open vocabularies the rest is too rare to tell."""
 FEWEST_ITEMS = 5
 RIDGE = 1.0
-MOST_ITEMS = 200_000
+MOST_ITEMS = 100_000
 """Of a larger catalogue evenly spaced items are fitted: a word is told by far fewer."""
 ROWS_A_BLOCK = 8192
 DIGITS = 6
@@ -71,13 +71,13 @@ def fitted(vectors: Vectors, words: Words) -> Vectors:
     chosen = np.unique(np.linspace(0, len(vectors) - 1, min(len(vectors), MOST_ITEMS)).astype(int))
     for start in range(0, len(chosen), ROWS_A_BLOCK):
         rows = chosen[start : start + ROWS_A_BLOCK]
-        has = np.zeros((len(rows), count + 2))
+        has = np.zeros((len(rows), count + 2), np.float32)
         # The last column takes words without an effect; the one before is what all items share.
         has[np.arange(len(rows))[None, :], numbered(words, numbers, rows)] = 1.0
         has[:, count] = 1.0
-        has = has[:, : count + 1]
+        has = np.ascontiguousarray(has[:, : count + 1])
         gram += has.T @ has
-        moments += has.T @ vectors[rows].astype(np.float64)
+        moments += has.T @ vectors[rows]
     penalty = np.full(count + 1, RIDGE)
     penalty[count] = 1e-9
     effects: Vectors = np.linalg.solve(gram + np.diag(penalty), moments)[:count].astype(np.float32)

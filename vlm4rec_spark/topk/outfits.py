@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vlm4rec_spark.topk.snapshot import Snapshot
     from vlm4rec_spark.topk.wardrobe import Numbers, Wardrobe
 
-MOST_CANDIDATES = 20_000
+MOST_CANDIDATES = 5_000
 """Of a larger cell only the most popular items are candidates: cost stays linear in items."""
 TARGETS_A_BLOCK = 2048
 
