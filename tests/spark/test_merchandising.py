@@ -20,6 +20,7 @@ from tests.recommend_shop import (
     write,
 )
 from vlm4rec_spark import delta
+from vlm4rec_spark.demo.run import outfit
 from vlm4rec_spark.tables import COMPLEMENTS, DESCRIPTIONS, ITEMS, RECOMMENDATIONS
 from vlm4rec_spark.topk import job as topk_job
 
@@ -118,6 +119,9 @@ def test_allow_list_sure_attributes_variants_new_items_margins_and_complements_h
         by_worth = [value for place, value in enumerate(worth) if place not in {3, 7}]
         assert (np.diff(by_worth) <= 1e-6).all()
     check_complements(spark, names)
+    told = outfit(context)
+    assert told[1] == "To complete Item 0:"
+    assert [line[:5] for line in told[2:]] == ["  1. ", "  2. ", "  3. ", "  4. "]
     off = make_context(spark, names, tmp_path, *SETTINGS, "topk.complements_k=0")
     again = topk_job.run(off)
     assert again.counts["list_rows_changed"] == 0

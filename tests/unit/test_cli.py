@@ -30,6 +30,23 @@ def test_a_missing_command_ends_with_2() -> None:
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "Give a sentence, or --user ID, or --queries TABLE"),
+        (["a dress", "--user", "4711"], "Give a sentence, or --user ID, or --queries TABLE"),
+        (["a dress", "--queries", "main.shop.queries"], "--queries brings its own text"),
+        (["a dress", "--more", " "], "A phrase of an edit is blank"),
+        (["a dress", "--strength", "-1"], "The strength of an edit is 0 or more"),
+    ],
+)
+def test_a_search_from_nowhere_or_from_two_places_is_refused(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", *arguments]) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_importing_the_command_line_loads_nothing_heavy() -> None:
     code = (
         "import sys, vlm4rec_spark.cli, vlm4rec_spark.pipeline, vlm4rec_spark.doctor; "

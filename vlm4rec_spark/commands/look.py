@@ -19,18 +19,16 @@ from vlm4rec_spark.topk.edits import STRENGTH, Edit
 def _search(options: argparse.Namespace) -> int:
     if options.k < 1:
         raise ConfigError(f"-k must be 1 or more (found {options.k}).")
+    edit = Edit(tuple(options.more), tuple(options.less), options.strength)
     if options.queries:
         if options.text or options.user or options.more or options.less:
             raise ConfigError("--queries brings its own text, more and less.")
-        pipeline = pipeline_of(options)
+        pipeline, place = pipeline_of(options), options.queries
         return say_report(
-            pipeline.search_many(
-                options.queries, options.k, options.where, strength=options.strength
-            )
+            pipeline.search_many(place, options.k, options.where, strength=edit.strength)
         )
     if bool(options.text) == bool(options.user):
         raise ConfigError("Give a sentence, or --user ID, or --queries TABLE.")
-    edit = Edit(tuple(options.more), tuple(options.less), options.strength)
     found = pipeline_of(options).search(
         options.text or None, options.k, options.where, user_id=options.user, edit=edit
     )

@@ -53,7 +53,7 @@ def run(conf: str = "demo", overrides: Sequence[str] = (), shop: ShopConfig | No
     summary |= evidence(pipeline, (catalog, recommend), SUMMARY)
     summary["seconds"] = round(time.monotonic() - started, 1)
     SUMMARY.write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
-    return "\n".join([*_told(summary), *_lists(pipeline.context), *_outfit(pipeline.context)])
+    return "\n".join([*_told(summary), *_lists(pipeline.context), *outfit(pipeline.context)])
 
 
 def summarise(context: RunContext, catalog: RunReport, recommend: RunReport) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _lists(context: RunContext) -> list[str]:
     return lines
 
 
-def _outfit(context: RunContext) -> list[str]:
+def outfit(context: RunContext) -> list[str]:
     """Return what completes one item, with reasons."""
     spark, names = context.spark, context.names
     complements = delta.read(spark, COMPLEMENTS, names)

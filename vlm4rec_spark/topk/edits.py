@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from vlm4rec_spark.errors import Vlm4RecError
+from vlm4rec_spark.errors import ConfigError, Vlm4RecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,17 @@ class Edit:
     less: tuple[str, ...] = ()
     strength: float = STRENGTH
     """s: weight of one phrase beside the sentence or the profile."""
+
+    def __post_init__(self) -> None:
+        """Check the edit.
+
+        Raises:
+            ConfigError: the strength is below 0, or a phrase is blank.
+        """
+        if not 0 <= self.strength < np.inf:
+            raise ConfigError(f"The strength of an edit is 0 or more (found {self.strength}).")
+        if not all(phrase.strip() for phrase in (*self.more, *self.less)):
+            raise ConfigError("A phrase of an edit is blank; give at least one word.")
 
     def applied(self, vectors: Vectors, encode: Callable[[Sequence[str]], Vectors]) -> Vectors:
         """Return the edited vectors, unit rows.
