@@ -12,6 +12,7 @@ import pytest
 
 from tests.ports import free_port
 from tests.postgres import Postgres, postgres_programs, running_postgres
+from tests.small import SMALL
 from vlm4rec_spark.catalog.jdbc import POSTGRES_DRIVER
 from vlm4rec_spark.config import load_config
 
@@ -22,15 +23,6 @@ if TYPE_CHECKING:
 
     from vlm4rec_spark.delta import TableNames
     from vlm4rec_spark.runs import RunContext
-
-SMALL = {
-    # Compiling the code of a query takes longer than a test's few rows do.
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.shuffle.partitions": "2",
-    "spark.databricks.delta.snapshotPartitions": "1",
-}
-"""What spares a session over tiny tables its overhead; tests/contract runs without."""
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 import yaml
 from deltalake import DeltaTable
 
+from tests.small import SMALL
+
 Rows = list[dict[str, Any]]
 BOTH_JOBS = """
-import sys
+import json, sys
 from vlm4rec_spark import Pipeline, load_config
 from vlm4rec_spark.session import build_session
-spark = build_session("both jobs", extra={"spark.master": sys.argv[2]})
+spark = build_session("both jobs", extra=json.loads(sys.argv[2]))
 pipeline = Pipeline(spark, load_config(sys.argv[1]))
 pipeline.catalog()
 pipeline.recommend()
@@ -39,7 +42,8 @@ def both_jobs(conf: Path, master: str, folder: Path, timeout_s: float = 600) -> 
     Raises:
         AssertionError: a job failed; the message holds the end of its log.
     """
-    _run(["-c", BOTH_JOBS, str(conf), master], folder, timeout_s)
+    settings = json.dumps({**SMALL, "spark.master": master})
+    _run(["-c", BOTH_JOBS, str(conf), settings], folder, timeout_s)
 
 
 def _run(arguments: list[str], folder: Path, timeout_s: float) -> str:

@@ -1,0 +1,12 @@
+"""Settings of Spark for a few rows."""
+
+from __future__ import annotations
+
+SMALL = {
+    # Compiling the code of a query takes longer than a test's few rows do.
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+}
+"""What spares a session over tiny tables its overhead; the demo runs without."""
