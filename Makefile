@@ -68,6 +68,11 @@ test: preflight lint ## Lint and all tests; the Spark tests on Classic and on Co
 	$(BIN)/pytest $(SPARK_TESTS)
 	VLM4REC_TEST_REMOTE='local[2]' $(BIN)/pytest $(SPARK_TESTS)
 
+RELEASES ?= 4.0.1:4.0.0 4.1.1:4.3.1
+.PHONY: test-matrix
+test-matrix: $(INSTALLED) ## The Spark tests on other releases, pyspark:delta-spark (network, not in CI)
+	$(BIN)/python -m tests.matrix $(RELEASES)
+
 .PHONY: bench-evaluate
 bench-evaluate: $(INSTALLED) ## Metrics of a million lists (USERS=), beside RecTools (RECTOOLS=its python)
 	$(BIN)/python -m tests.bench.evaluate --users $(or $(USERS),1000000) --rectools "$(RECTOOLS)"
