@@ -116,6 +116,8 @@ class DescribeConfig(Model):
     """Name of a file in conf/attributes, a path, or {default, categories}."""
     use_title: bool = False
     """Put the title into the prompt."""
+    two_stage: bool = False
+    """Ask for the category of an item without one first, then only for its attributes."""
     engine: EngineConfig = EngineConfig()
     """The model."""
     slice_rows: Positive = 20_000
@@ -124,6 +126,9 @@ class DescribeConfig(Model):
     """Most requests of one run, the newest and most popular items first; null is no limit."""
     cost: CostConfig = CostConfig()
     """Prices and the limit of a run."""
+    near_duplicates: Annotated[int, Field(ge=0, le=7)] | None = None
+    """Pictures whose perceptual hashes differ in at most this many of 64 bits are described once;
+    null describes each."""
     tasks: Positive = 2
     """Spark tasks (partitions) that send requests."""
     max_failure_rate: Share = 0.05
@@ -132,6 +137,12 @@ class DescribeConfig(Model):
     """Runs with fewer rows are not failed by the rate."""
     min_confidence: Share = 0.0
     """Attributes the model was less sure of are stored, but not used in texts, reasons, rules."""
+
+    @model_validator(mode="after")
+    def _categories_for_two_stages(self) -> DescribeConfig:
+        if self.two_stage and (isinstance(self.attributes, str) or not self.attributes.categories):
+            raise ValueError("two_stage needs attributes as {default: NAME, categories: {C: NAME}}")
+        return self
 
 
 class EmbedConfig(Model):

@@ -12,7 +12,9 @@ from vlm4rec_spark.errors import BusyError, MissingExtraError, StorageError, Vlm
 OURS = re.compile(r"vlm4rec_spark\.errors\.(\w+): (.*?)(?=\n\n|\n\s+at |\Z)", re.DOTALL)
 """One of our errors, raised in a worker: its name and its message."""
 
-DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|DiskFull", re.IGNORECASE)
+DISK_FULL = re.compile(
+    r"No space left on device|Disk quota exceeded|DiskFull|File too large", re.IGNORECASE
+)
 CONFLICT = re.compile(r"\[?(DELTA_CONCURRENT_\w+|Concurrent\w+Exception)")
 
 

@@ -19,6 +19,7 @@ _SQL_TYPES = {
     LONG: "BIGINT",
     DOUBLE: "DOUBLE",
     pa.float32(): "FLOAT",
+    pa.binary(): "BINARY",
     FLAG: "BOOLEAN",
     MOMENT: "TIMESTAMP",
 }

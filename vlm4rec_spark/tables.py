@@ -61,7 +61,6 @@ ATTRIBUTES = pa.map_(TEXT, pa.struct([("value", TEXT), ("confidence", DOUBLE)]))
 VOLATILE = frozenset({"run_id", "updated_at", "described_at"})
 """Columns that say when and by whom a row was written; alone they never make a row differ."""
 
-
 ITEMS = table(
     "items",
     "The catalogue: one row per item ever seen",
@@ -90,6 +89,7 @@ IMAGES = table(
     Column("sha256", TEXT, "Hash of the raw bytes, hexadecimal"),
     Column("width", INT, "Width in pixels after rotation, before resizing"),
     Column("height", INT, "Height in pixels after rotation, before resizing"),
+    Column("phash", TEXT, "Perceptual hash, hexadecimal; close where pictures look alike"),
     Column("status", TEXT, "ok or error"),
     Column("code", TEXT, "Code of the error"),
     Column("message", TEXT, "The error in words"),
@@ -125,6 +125,7 @@ _DESCRIPTION_COLUMNS = (
     Column("engine", TEXT, "local, endpoint or fake"),
     Column("run_id", TEXT, "Run that described it"),
     Column("described_at", MOMENT, "When the answer came"),
+    Column("copied_from", TEXT, "Request of a near-duplicate whose answer this is"),
 )
 _DESCRIPTION_CHECKS = (
     one_of("status", "ok", "error", "skipped"),

@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from vlm4rec_spark.config import load_config
+from vlm4rec_spark.descriptions.describer import WorkerSpec
 from vlm4rec_spark.descriptions.engine import EngineFailure, Reply
 from vlm4rec_spark.descriptions.fake import FakeSpec
 from vlm4rec_spark.descriptions.specs import worker_spec
-from vlm4rec_spark.descriptions.worker import WorkerSpec, describe_rows
+from vlm4rec_spark.descriptions.worker import describe_rows
 
 pytestmark = pytest.mark.faults
 CONFIG = load_config(

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from vlm4rec_spark import delta
-from vlm4rec_spark.catalog import job, plan, sources
-from vlm4rec_spark.catalog.fetch import read_picture
+from vlm4rec_spark.catalog import job, sources
+from vlm4rec_spark.catalog.fetch import FetchSpec, read_picture
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.errors import SourceError
 from vlm4rec_spark.tables import IMAGES, ITEMS
@@ -145,7 +145,7 @@ def test_bytes_in_several_columns_are_read_without_a_path(
     assert report.counts["images_failed_not_a_picture"] == 1
     assert report.counts["images_failed_no_picture"] == 1
     assert images_of(here)["a", 1]["uri"] is None
-    spec = plan.fetch_spec(here.config)
+    spec = FetchSpec.of(here.config.images)
     found = {
         (row["item_id"], row["position"]): row["content"] for row in job.pictures(here).collect()
     }

@@ -13,9 +13,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from vlm4rec_spark import delta
+from vlm4rec_spark import delta, testing
+from vlm4rec_spark.catalog import job as catalog_job
 from vlm4rec_spark.config import load_config
+from vlm4rec_spark.descriptions.duplicates import followers
 from vlm4rec_spark.descriptions.job import run
+from vlm4rec_spark.descriptions.plan import QUEUE
 from vlm4rec_spark.errors import FailureRateError
 from vlm4rec_spark.runs import RunContext
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, IMAGES, ITEMS
@@ -35,6 +38,8 @@ class Shop:
     def __init__(self, spark: SparkSession, names: TableNames, folder: Path) -> None:
         self.spark, self.names, self.folder = spark, names, folder
         self.runs = 0
+        self.hashes: dict[str, int] = {}
+        """Perceptual hashes of items' pictures; of the others it is not known."""
 
     def show(self, **seeds: int | None) -> None:
         """Set the picture of each item by a seed; None is an item without a picture.
@@ -63,6 +68,8 @@ class Shop:
         Image.fromarray(pixels).save(path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         where = {"item_id": item_id, "position": 0, "uri": str(path)}
+        if item_id in self.hashes:
+            where["phash"] = f"{self.hashes[item_id]:016x}"
         return where | {"sha256": sha256, "width": 12, "height": 12, "status": "ok"}
 
     def describe(self, *settings: str) -> dict[str, int]:
@@ -173,3 +180,103 @@ def test_under_a_budget_the_newest_items_come_first(shop: Shop) -> None:
     counts = shop.describe(*costly, "describe.slice_rows=1")
     assert (counts["requests"], counts["left"]) == (1, 2)
     assert sorted(shop.rows()) == ["b", "c", "e"]
+
+
+def test_pictures_inside_the_source_are_read_once_for_all_slices(
+    spark: SparkSession, names: TableNames
+) -> None:
+    table = testing.catalog(5, side=32)
+    spark_table = names.qualified(replace(ITEMS, name="shop_items"))
+    spark.sql(f"CREATE SCHEMA IF NOT EXISTS {names.qualified_schema}")
+    testing.to_frame(spark, table).write.format("delta").saveAsTable(spark_table)
+    given = [f"sources.items.table={spark_table.replace('`', '')}", "describe.slice_rows=2"]
+    given += ["describe.engine.kind=fake", "describe.attributes=fashion"]
+    context = RunContext(spark, load_config(None, given), names, "run")
+    catalog_job.run(context)
+    counts = run(context).counts
+    assert (counts["described"], counts["failed"]) == (5, 0)
+    contents = delta.read(spark, QUEUE, names).select("contents").collect()
+    stored = {bytes(content) for row in contents for content in row["contents"]}
+    assert stored == set(table["image"].to_pylist())
+
+
+def test_near_duplicates_are_described_once_and_say_whose_words_they_have(shop: Shop) -> None:
+    # The newest leads: c takes b along, which is 2 bits away, but not a, which is 3 away.
+    shop.hashes = {"a": 0, "b": 0b1, "c": 0b111, "d": 0xFF << 56}
+    shop.show(a=1, b=2, c=3, d=4)
+    counts = shop.describe("describe.near_duplicates=2")
+    assert (counts["wanted"], counts["requests"], counts["copied"], counts["left"]) == (4, 3, 1, 0)
+    rows = shop.rows()
+    assert rows["b"]["copied_from"] == rows["c"]["request_key"]
+    assert rows["b"]["description"] == rows["c"]["description"]
+    assert rows["b"]["picture_hashes"] != rows["c"]["picture_hashes"]
+    assert [rows[i]["copied_from"] for i in "acd"] == [None, None, None]
+
+    before = shop.versions()
+    counts = shop.describe("describe.near_duplicates=2")
+    assert (counts["reused"], counts["requests"], counts["copied"]) == (4, 0, 0)
+    assert shop.versions() == before
+
+    # What is described leads, even over a newer item.
+    shop.hashes["e"] = 0xFF << 56
+    shop.show(a=1, b=2, c=3, d=4, e=5)
+    counts = shop.describe("describe.near_duplicates=0")
+    assert (counts["requests"], counts["copied"]) == (0, 1)
+    assert shop.rows()["e"]["copied_from"] == rows["d"]["request_key"]
+
+    # Switched off, each gets words of its own.
+    counts = shop.describe()
+    assert (counts["reused"], counts["requests"]) == (3, 2)
+    assert {row["copied_from"] for row in shop.rows().values()} == {None}
+
+
+def test_a_follower_waits_for_its_leader_and_unknown_hashes_are_sent(shop: Shop) -> None:
+    shop.hashes = {"a": 5, "b": 5}
+    shop.show(a=1, b=2, c=3)
+    (shop.folder / "b-2.png").rename(shop.folder / "away")
+    counts = shop.describe("describe.near_duplicates=0")
+    assert (counts["described"], counts["failed"], counts["copied"], counts["left"]) == (1, 1, 0, 1)
+    (shop.folder / "away").rename(shop.folder / "b-2.png")
+    counts = shop.describe("describe.near_duplicates=0")
+    assert (counts["described"], counts["copied"], counts["left"]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("bits", [0, 3])
+def test_followers_are_those_that_comparing_all_pairs_finds(spark: SparkSession, bits: int) -> None:
+    rng = np.random.default_rng(bits)
+    centres = rng.integers(-(2**63), 2**63, 6)
+    rows = []
+    for n in range(80):
+        flipped = rng.choice(64, int(rng.integers(0, 4)), replace=False)
+        picture = int(rng.choice(centres)) ^ sum(
+            -(2**63) if bit == 63 else 2 ** int(bit) for bit in flipped
+        )
+        is_new = bool(rng.random() < 0.8)
+        asked = "xy"[int(rng.integers(2))]
+        rows.append((f"k{n:02d}", asked, [picture, 7], is_new, int(rng.integers(3))))
+    ddl = "request_key STRING, asked STRING, hashes ARRAY<BIGINT>, is_new BOOLEAN, age BIGINT"
+    found = followers(spark.createDataFrame(rows, ddl), bits).collect()
+    assert {(r["request_key"], r["leader"]) for r in found} == by_all_pairs(rows, bits)
+
+
+def by_all_pairs(rows: list[tuple[str, str, list[int], bool, int]], bits: int) -> set[Any]:
+    """Return (follower, leader) by the definition; equal pictures are one to begin with."""
+    groups: dict[Any, list[Any]] = {}
+    for key, asked, hashes, is_new, age in rows:
+        groups.setdefault((asked, tuple(hashes)), []).append((is_new, age, key))
+    heads = {group: min(members) for group, members in groups.items()}
+
+    def is_near(a: Any, b: Any) -> bool:
+        pairs = zip(a[1], b[1], strict=True)
+        return a[0] == b[0] and all(((x ^ y) & (2**64 - 1)).bit_count() <= bits for x, y in pairs)
+
+    def before(group: Any) -> list[Any]:
+        earlier = (g for g in groups if heads[g] < heads[group] and is_near(g, group))
+        return list(earlier) if heads[group][0] else []
+
+    pairs = set()
+    for group, members in groups.items():
+        leading = [heads[g] for g in before(group) if not before(g)]
+        leader = min(leading, default=heads[group])[2]
+        pairs |= {(key, leader) for is_new, _, key in members if is_new and key != leader}
+    return pairs

@@ -7,6 +7,7 @@ import json
 import pickle
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,14 @@ from PIL import Image
 
 from vlm4rec_spark.catalog.fetch import FetchSpec
 from vlm4rec_spark.config import load_config
+from vlm4rec_spark.descriptions import fake
+from vlm4rec_spark.descriptions.describer import WorkerSpec
 from vlm4rec_spark.descriptions.engine import STAGES, EngineFailure, Reply
 from vlm4rec_spark.descriptions.fake import FAULTS, FakeSpec
+from vlm4rec_spark.descriptions.requests import request_key
 from vlm4rec_spark.descriptions.specs import model_revision, worker_spec
-from vlm4rec_spark.descriptions.worker import WorkerSpec, describe_rows, describing, keyed
+from vlm4rec_spark.descriptions.worker import describe_rows, describing, keyed
+from vlm4rec_spark.errors import ConfigError
 from vlm4rec_spark.tables import DESCRIPTIONS_LOG
 
 CONFIG = load_config(None, ["describe.engine.kind=fake", "describe.attributes=fashion"])
@@ -236,3 +241,50 @@ def test_a_task_with_some_failures_goes_on(tmp_path: Path) -> None:
     rows = [pending(f"k{i}", shown) for i in range(400)]
     found = list(describe_rows(spec_with(FakeSpec(fault_rate=0.3), tmp_path), rows))
     assert len(found) == 400
+
+
+def test_in_two_stages_the_category_comes_first_and_decides_the_attributes(tmp_path: Path) -> None:
+    given = ["describe.engine.kind=fake", "describe.two_stage=true"]
+    given += ["describe.attributes={default: generic, categories: {Lamps: home, Dresses: fashion}}"]
+    rules = worker_spec(load_config(None, given), "run").rules
+    says: dict[str, Any] = {"category": "Lamps"}
+
+    def answer(body: dict[str, Any]) -> Reply | EngineFailure:
+        asked = body["response_format"]["json_schema"]["schema"]["properties"]
+        if list(asked) == ["category"]:
+            return Reply(json.dumps(says), "stop", 100, 0, 10, 1.0)
+        return fake._reply(body, "", 1.0)
+
+    engine = Scripted(answer)
+    spec = replace(spec_with(FakeSpec(), tmp_path), rules=rules, engine=engine)
+    row = pending("k", picture(tmp_path, "a.png", (9, 9, 9))) | {"category": None}
+    (found,) = describe_rows(spec, [row])
+    assert (found["status"], found["category"], found["attribute_schema"]) == (
+        "ok",
+        "Lamps",
+        "home",
+    )
+    assert found["request_key"] == "k"
+    assert found["tokens_in"] > 100
+    # What fits no category is asked for all that the default file has.
+    says["category"] = "not visible"
+    (found,) = describe_rows(spec, [row])
+    assert (found["status"], found["category"], found["attribute_schema"]) == (
+        "ok",
+        None,
+        "generic",
+    )
+    # A category that is known is not asked for.
+    engine.bodies.clear()
+    list(describe_rows(spec, [row | {"category": "Dresses"}]))
+    assert len(engine.bodies) == 1
+
+
+def test_two_stages_change_the_request_of_an_item_without_a_category_only() -> None:
+    given = ["describe.attributes={default: generic, categories: {Lamps: home, Dresses: fashion}}"]
+    one = worker_spec(load_config(None, given), "run").rules
+    two = replace(one, two_stage=True)
+    assert request_key(one, ["a"], "Lamps", None) == request_key(two, ["a"], "Lamps", None)
+    assert request_key(one, ["a"], None, None) != request_key(two, ["a"], None, None)
+    with pytest.raises(ConfigError, match="two_stage needs attributes"):
+        load_config(None, ["describe.two_stage=true"])

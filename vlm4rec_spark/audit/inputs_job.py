@@ -14,7 +14,7 @@ from vlm4rec_spark import delta
 from vlm4rec_spark.audit import plan
 from vlm4rec_spark.audit.items import Items
 from vlm4rec_spark.audit.neighbours import NONE, Ints, Vectors
-from vlm4rec_spark.catalog.plan import fetch_spec
+from vlm4rec_spark.catalog.fetch import FetchSpec
 from vlm4rec_spark.embeddings.encoders import encoder_spec, unit_rows
 from vlm4rec_spark.embeddings.job import encode
 from vlm4rec_spark.embeddings.plan import item_texts, pending
@@ -123,5 +123,5 @@ def thumbnails(context: RunContext, item_ids: Sequence[str]) -> dict[str, bytes]
         pa.table({"item_id": pa.array(sorted(set(item_ids)), pa.string())})
     )
     pictures = picture_contents(context).join(wanted, "item_id", "left_semi")
-    small = plan.thumbnails(pictures, fetch_spec(context.config)).collect()
+    small = plan.thumbnails(pictures, FetchSpec.of(context.config.images)).collect()
     return {row["item_id"]: bytes(row["jpeg"]) for row in small}

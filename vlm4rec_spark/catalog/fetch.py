@@ -9,13 +9,17 @@ from __future__ import annotations
 import functools
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 
 from vlm4rec_spark.catalog.addresses import shown
 from vlm4rec_spark.catalog.images import Limits, PictureError
 from vlm4rec_spark.catalog.web import WebReader
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.config_inputs import ImagesConfig
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 """Endings tried, in this order, for `images.kind: directory`; also in capitals."""
@@ -37,6 +41,11 @@ class FetchSpec:
     retries: int = 2
     per_host: int = 4
     allow_private_addresses: bool = False
+
+    @classmethod
+    def of(cls, images: ImagesConfig) -> FetchSpec:
+        """Return what the configuration says about reading pictures."""
+        return cls(**{field.name: getattr(images, field.name) for field in fields(cls)})
 
     @property
     def limits(self) -> Limits:

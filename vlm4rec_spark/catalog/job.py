@@ -7,14 +7,13 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from pyspark.sql import functions as sf
-
 from vlm4rec_spark import delta
 from vlm4rec_spark.catalog import plan
+from vlm4rec_spark.catalog.fetch import FetchSpec
 from vlm4rec_spark.catalog.sources import count_ids, explode_pictures, read_items, unique
 from vlm4rec_spark.errors import SourceError
 from vlm4rec_spark.runs import RunContext, RunReport
-from vlm4rec_spark.tables import IMAGES, ITEMS, TableSpec
+from vlm4rec_spark.tables import IMAGES, ITEMS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -65,7 +64,7 @@ def pictures(context: RunContext) -> DataFrame:
 
     `uri` is the full one, with what `images.uri` leaves out of a signed URL: use it for reading,
     never write it anywhere. `content` holds the bytes where the source does, else null;
-    `fetch.read_picture(plan.fetch_spec(config), content or uri)` gives the bytes of either.
+    `fetch.read_picture(FetchSpec.of(config.images), content or uri)` gives the bytes of either.
 
     Raises:
         SourceError: the source cannot be read or lacks a mapped column.
@@ -80,7 +79,7 @@ def _upsert_items(context: RunContext, source: DataFrame) -> dict[str, int]:
     # Microseconds is all a timestamp column keeps.
     now = datetime.now(timezone.utc)
     changes = plan.item_changes(plan.clean_items(source), existing, now)
-    staged = _staged(context, changes, plan.INCOMING_ITEMS)
+    staged = delta.replace(changes, plan.INCOMING_ITEMS, context.names)
     found = {row["change"]: row["count"] for row in staged.groupBy("change").count().collect()}
     counts = {name: int(found.get(name, 0)) for name in ("new", "changed", "left")}
     if any(counts.values()):
@@ -98,9 +97,9 @@ def _upsert_images(context: RunContext, source: DataFrame) -> dict[str, int]:
         refresh=config.images.refresh,
         tasks=config.describe.tasks,
     )
-    read = plan.read_pictures(pending, plan.fetch_spec(config), THREADS)
+    read = plan.read_pictures(pending, FetchSpec.of(config.images), THREADS)
     # A MERGE may read its source more than once; pictures are read once, into a working table.
-    staged = _staged(context, read, plan.INCOMING_IMAGES)
+    staged = delta.replace(read, plan.INCOMING_IMAGES, context.names)
     rows = staged.groupBy("status", "code").count().collect()
     everything = staged.unionByName(plan.kept_images(images, source))
     delta.merge_on_key(context.spark, everything, IMAGES, context.names, delete_missing=True)
@@ -109,11 +108,3 @@ def _upsert_images(context: RunContext, source: DataFrame) -> dict[str, int]:
     bad = sum(codes.values())
     by_code = {f"images_failed_{code}": codes[code] for code in sorted(codes)}
     return {"images": good + bad, "images_ok": good, "images_failed": bad, **by_code}
-
-
-def _staged(context: RunContext, rows: DataFrame, spec: TableSpec) -> DataFrame:
-    """Write rows to a working table in place of the last run's, and return what was written."""
-    staged = delta.read(context.spark, spec, context.names)  # made where it is missing
-    qualified = context.names.qualified(spec)
-    rows.select(*staged.columns).writeTo(qualified).overwrite(sf.lit(True))
-    return context.spark.table(qualified)

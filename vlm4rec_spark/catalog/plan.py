@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pyspark.sql import Column as Expression
     from pyspark.sql import DataFrame
 
-    from vlm4rec_spark.config import Config
-
 COMPARED = ("title", "category", "brand", "price", "available", "variant_group", "first_seen")
 """Columns of `items`, beside the attribute map, in which a difference makes a row changed."""
 
@@ -43,22 +41,7 @@ INCOMING_IMAGES = replace(
     comment="Working table of the catalog job: what the last run saw of images",
 )
 
-_KNOWN = ("uri", "sha256", "width", "height")
-
-
-def fetch_spec(config: Config) -> FetchSpec:
-    """Return what the workers need to read pictures."""
-    images = config.images
-    return FetchSpec(
-        kind=images.kind,
-        base=images.base,
-        max_bytes=images.max_bytes,
-        max_pixels=images.max_pixels,
-        timeout_s=images.timeout_s,
-        retries=images.retries,
-        per_host=images.per_host,
-        allow_private_addresses=images.allow_private_addresses,
-    )
+_KNOWN = ("uri", "sha256", "width", "height", "phash")
 
 
 def clean_items(source: DataFrame) -> DataFrame:
@@ -174,6 +157,7 @@ class PictureReader:
             "sha256": picture.sha256,
             "width": picture.width,
             "height": picture.height,
+            "phash": picture.phash,
             "status": picture.status,
             "code": picture.code,
             "message": picture.message,
@@ -188,6 +172,7 @@ class PictureReader:
                     sha256=row["known_sha256"],
                     width=row["known_width"],
                     height=row["known_height"],
+                    phash=row["known_phash"],
                 )
             source = uri if content is None else content.as_buffer().to_pybytes()
             return inspect(read_picture(self.spec, source), self.spec.limits)

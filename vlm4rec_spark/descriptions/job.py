@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
@@ -11,7 +12,8 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from vlm4rec_spark import delta
 from vlm4rec_spark.catalog.job import pictures
 from vlm4rec_spark.catalog.sources import read_source
-from vlm4rec_spark.descriptions import plan
+from vlm4rec_spark.descriptions import duplicates, plan
+from vlm4rec_spark.descriptions.duplicates import FOLLOWERS
 from vlm4rec_spark.descriptions.estimate import estimate, requests_per_s, told
 from vlm4rec_spark.descriptions.report import Tally, Wanted, check_failures, report
 from vlm4rec_spark.descriptions.slices_job import Slices, sample_of, tally_of
@@ -21,7 +23,7 @@ from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, IMAGES, ITEMS
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from vlm4rec_spark.descriptions.worker import WorkerSpec
+    from vlm4rec_spark.descriptions.describer import WorkerSpec
     from vlm4rec_spark.runs import RunContext, RunReport
 
 logger = logging.getLogger(__name__)
@@ -43,18 +45,24 @@ def run(context: RunContext, most: int | None = None) -> RunReport:
     _recover(context)
     images = delta.read(context.spark, IMAGES, context.names)
     _set_request_keys(context, images, spec)
-    wanted = _wanted(context)
+    followers = _followers(context, images)
+    wanted = _wanted(context, followers)
     sending = time.monotonic()
     tally = Tally()
     if wanted.to_send:
-        queue, n_slices = _queue(context, images, wanted.to_send, most)
         source = source_pictures(context, images)
-        slices = Slices(context, spec, queue, source, n_slices)
+        # Bytes travel in the queue; addresses do not, for they may hold a signature.
+        has_bytes = source is not None and not source.where("content IS NOT NULL").isEmpty()
+        most_images = context.config.images.max_images
+        shown = plan.primary_pictures(images, most_images, source if has_bytes else None)
+        queue, n_slices = _queue(context, shown, followers, wanted.to_send, most)
+        slices = Slices(context, spec, queue, None if has_bytes else source, n_slices)
         slices.send_all()
         tally = tally_of(delta.read(context.spark, DESCRIPTIONS_LOG, context.names), slices.landing)
+    copied = _copy(context, images, followers) if wanted.followers else 0
     finished = time.monotonic()
     settings = context.config.describe
-    result = report(tally, settings, wanted, finished - sending, finished - started)
+    result = report(tally, settings, wanted, finished - sending, finished - started, copied)
     check_failures(tally, settings)
     return result
 
@@ -96,23 +104,60 @@ def _set_request_keys(context: RunContext, images: DataFrame, spec: WorkerSpec) 
     delta.merge_on_key(context.spark, changed, ITEMS, context.names)
 
 
-def _wanted(context: RunContext) -> Wanted:
-    items, descriptions, log = _read(context)
+def _pending(context: RunContext) -> DataFrame:
+    with_copies = context.config.describe.near_duplicates is not None
+    return plan.pending(*_read(context), with_copies=with_copies)
+
+
+def _followers(context: RunContext, images: DataFrame) -> DataFrame:
+    """Write down which requests take a near-duplicate's answer; none where that is switched off."""
+    config, names = context.config, context.names
+    bits = config.describe.near_duplicates
+    if bits is None:
+        return context.spark.createDataFrame([], FOLLOWERS.spark_ddl())
+    items, descriptions, _ = _read(context)
+    hashes = duplicates.perceptual_hashes(images, config.images.max_images)
+    use_title = config.describe.use_title
+    todo = _pending(context)
+    requests = duplicates.candidates(items, hashes, descriptions, todo, use_title=use_title)
+    return delta.replace(duplicates.followers(requests, bits), FOLLOWERS, names)
+
+
+def _copy(context: RunContext, images: DataFrame, followers: DataFrame) -> int:
+    """Give the followers the answers of their leaders; return how many got one."""
+    landing = f"vlm4rec-copies-{context.run_id}-{uuid.uuid4().hex[:8]}"
+    _, descriptions, log = _read(context)
+    shown = plan.primary_pictures(images, context.config.images.max_images)
+    rows = duplicates.copies(followers, _pending(context), shown, descriptions)
+    own = {"run_id": F.lit(context.run_id), "landing": F.lit(landing)}
+    delta.append_once(rows.withColumns(own), DESCRIPTIONS_LOG, context.names, landing, 0)
+    landed = plan.newest(log.where(log["landing"] == landing))
+    delta.merge_on_key(context.spark, landed, DESCRIPTIONS, context.names)
+    return landed.count()
+
+
+def _wanted(context: RunContext, followers: DataFrame) -> Wanted:
+    items, _, _ = _read(context)
     row = items.agg(
         F.countDistinct("request_key").alias("wanted"),
         F.expr("count_if(request_key IS NULL)").alias("without"),
     ).first()
-    to_send = plan.pending(items, descriptions, log).count()
-    return Wanted(row["wanted"], to_send, row["without"]) if row else Wanted()
+    n_followers = followers.count()
+    to_send = _pending(context).count() - n_followers
+    return Wanted(row["wanted"], to_send, row["without"], n_followers) if row else Wanted()
 
 
 def _queue(
-    context: RunContext, images: DataFrame, to_send: int, sample: int | None
+    context: RunContext,
+    shown: DataFrame,
+    followers: DataFrame,
+    to_send: int,
+    sample: int | None,
 ) -> tuple[DataFrame, int]:
     """Write down what is to be sent, once for all slices; return it and the number of slices."""
     settings = context.config.describe
-    items, descriptions, log = _read(context)
-    todo = plan.pending(items, descriptions, log)
+    items, _, _ = _read(context)
+    todo = _pending(context).join(followers, "request_key", "left_anti")
     ranks, n_slices = None, -(-to_send // settings.slice_rows)
     if sample is not None:
         ranks = (
@@ -123,7 +168,6 @@ def _queue(
         most = settings.max_requests
         ranks = plan.ranked(todo, items, _popularity(context), most, settings.slice_rows)
         n_slices = -(-min(to_send, most or to_send) // settings.slice_rows)
-    shown = plan.primary_pictures(images, context.config.images.max_images)
     rows = plan.queued(todo, shown, n_slices, ranks)
     return delta.replace(rows, plan.QUEUE, context.names), n_slices
 

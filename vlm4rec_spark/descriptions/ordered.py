@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from vlm4rec_spark.descriptions.describer import Describer
 from vlm4rec_spark.descriptions.requests import request_key
 from vlm4rec_spark.descriptions.window import LoopThread, WindowLimits, windowed
-from vlm4rec_spark.descriptions.worker import PREPARING_THREADS, Describer
+from vlm4rec_spark.descriptions.worker import PREPARING_THREADS
 
 if TYPE_CHECKING:
+    from vlm4rec_spark.descriptions.describer import WorkerSpec
     from vlm4rec_spark.descriptions.requests import RequestRules
-    from vlm4rec_spark.descriptions.worker import WorkerSpec
 
 Answer = dict[str, Any]
 

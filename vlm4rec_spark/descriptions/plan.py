@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from pyspark.sql import Column as Expression
     from pyspark.sql import DataFrame
 
+    from vlm4rec_spark.descriptions.describer import WorkerSpec
     from vlm4rec_spark.descriptions.requests import RequestRules
-    from vlm4rec_spark.descriptions.worker import Batches, WorkerSpec
+    from vlm4rec_spark.descriptions.worker import Batches
 
 PICTURES = pa.list_(
     pa.struct([("position", pa.int32()), ("sha256", pa.string()), ("uri", pa.string())])
 )
+MOST_FILES = 1000
 QUEUE = TableSpec(
     "descriptions_queue",
     (
@@ -37,6 +39,7 @@ QUEUE = TableSpec(
         Column("title", pa.string(), "Title"),
         Column("attempt", pa.int32(), "1 is the first"),
         Column("pictures", PICTURES, "Pictures in order"),
+        Column("contents", pa.list_(pa.binary()), "Their bytes, where the source holds them"),
     ),
     ("request_key",),
     ("slice",),
@@ -94,10 +97,18 @@ def is_settled() -> Expression:
     )
 
 
-def pending(items: DataFrame, descriptions: DataFrame, log: DataFrame) -> DataFrame:
-    """Return one row for each request that is to be sent: request_key, item_id, ..., attempt.
+def pending(
+    items: DataFrame, descriptions: DataFrame, log: DataFrame, *, with_copies: bool = False
+) -> DataFrame:
+    """Return one row for each request that has no answer: request_key, item_id, ..., attempt.
 
     Items that share a request key are asked about once, for the first of them by id.
+
+    Args:
+        items: the table `items`.
+        descriptions: the table `descriptions`.
+        log: the table `descriptions_log`.
+        with_copies: a description copied from a near-duplicate is an answer.
     """
     wanted = (
         items.where("request_key IS NOT NULL")
@@ -105,7 +116,8 @@ def pending(items: DataFrame, descriptions: DataFrame, log: DataFrame) -> DataFr
         .agg(F.min(F.struct("item_id", "category", "title")).alias("first"))
         .select("request_key", "first.*")
     )
-    settled = descriptions.where(is_settled()).select("request_key")
+    is_own = F.lit(with_copies) | F.col("copied_from").isNull()
+    settled = descriptions.where(is_settled() & is_own).select("request_key")
     attempts = log.groupBy("request_key").agg(F.max("attempt").alias("attempts"))
     return (
         wanted.join(settled, "request_key", "left_anti")
@@ -122,7 +134,8 @@ def queued(
 
     Args:
         todo: result of `pending`.
-        pictures: result of `primary_pictures`.
+        pictures: result of `primary_pictures`; contents it holds are kept, so that the source is
+            read once and not for each slice.
         slices: number of slices; the hash spreads each over the whole catalogue.
         ranks: request_key, slice of what a budget allows; None: everything, by hash.
     """
@@ -132,8 +145,12 @@ def queued(
     else:
         rows = todo.join(ranks, "request_key")
     shown = F.transform("pictures", lambda p: p.dropFields("content"))
-    asked = pictures.withColumn("pictures", shown)
-    return rows.join(asked, "item_id").select(*QUEUE.column_names)
+    asked = pictures.select(
+        "item_id", shown.alias("pictures"), F.col("pictures.content").alias("contents")
+    )
+    found = rows.join(asked, "item_id").select(*QUEUE.column_names)
+    # A slice in files of its own: reading one must not go through all.
+    return found.repartition(min(slices, MOST_FILES), "slice")
 
 
 def ranked(
@@ -171,17 +188,16 @@ def with_contents(queue: DataFrame, source: DataFrame | None, max_images: int) -
 
     Args:
         queue: rows of `QUEUE`.
-        source: item_id, position, uri, content (binary, or null: to be read from the uri), for
-            reading the bytes again; `images.uri` is for people and lacks what may be secret.
-            None where the uri is enough.
+        source: item_id, position, uri, content (null: to be read from the uri), for reading the
+            bytes again; `images.uri` is for people and lacks what may be secret. None where the
+            queue holds the bytes, or the uri is enough.
         max_images: as for `primary_pictures`.
     """
     if source is None:
-        bare = F.transform(
-            "pictures",
-            lambda p: p.withField("content", F.lit(None).cast("binary")).dropFields("position"),
+        own = F.zip_with(
+            "pictures", "contents", lambda p, c: p.withField("content", c).dropFields("position")
         )
-        return queue.withColumn("pictures", bare)
+        return queue.withColumn("pictures", own)
     one = queue.select("item_id", F.explode("pictures").alias("p"))
     known = one.select("item_id", "p.position", "p.sha256").withColumn("status", F.lit("ok"))
     images = known.withColumn("uri", F.lit(None).cast("string"))

@@ -75,27 +75,38 @@ class Tally:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Requests the catalogue needs, those of them to send, and items that cannot have one."""
+    """Requests the catalogue needs, those of them to send, and items that cannot have one.
+
+    `followers` are neither sent nor done: they wait for a near-duplicate's answer.
+    """
 
     requests: int = 0
     to_send: int = 0
     items_without_picture: int = 0
+    followers: int = 0
 
 
 def report(
-    tally: Tally, settings: DescribeConfig, wanted: Wanted, sending_s: float, seconds: float
+    tally: Tally,
+    settings: DescribeConfig,
+    wanted: Wanted,
+    sending_s: float,
+    seconds: float,
+    copied: int = 0,
 ) -> RunReport:
     """Build the report; rates are from the first request to the last answer.
 
-    `sending_s` besides that holds the start of the server, reading pictures and the commit.
+    `sending_s` besides that holds the start of the server, reading pictures and the commit;
+    `copied` requests took the answer of a near-duplicate.
     """
     counts = {
         "wanted": wanted.requests,
-        "reused": wanted.requests - wanted.to_send,
+        "reused": wanted.requests - wanted.to_send - wanted.followers,
         "requests": tally.rows - tally.not_sent,
         "described": tally.described,
         "failed": tally.failed,
-        "left": wanted.to_send - tally.rows,
+        "copied": copied,
+        "left": wanted.to_send - tally.rows + wanted.followers - copied,
         "items_without_picture": wanted.items_without_picture,
         "tokens_in": tally.tokens_in,
         "tokens_cached": tally.tokens_cached,

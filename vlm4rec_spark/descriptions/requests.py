@@ -6,12 +6,12 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from vlm4rec_spark.descriptions.prompts import system_prompt, user_prompt
-from vlm4rec_spark.descriptions.schema import AttributeSchema, json_schema
+from vlm4rec_spark.descriptions.schema import AttributeSchema, Field, json_schema
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class SchemaBook:
 class RequestRules:
     """Everything but the item that decides what is sent; equal rules give equal requests.
 
-    `resize_rule` names the code that makes the pictures ready, `max_side` is in pixels.
+    `resize_rule` names the code that makes the pictures ready, `max_side` is in pixels. With
+    `two_stage` an item without a category is asked for that first.
     """
 
     schemas: SchemaBook
@@ -61,11 +62,19 @@ class RequestRules:
     use_title: bool
     resize_rule: str
     max_side: int
+    two_stage: bool = False
 
     @property
     def model_id(self) -> str:
         """The model and its revision in one word."""
         return f"{self.model}@{self.revision}" if self.revision else self.model
+
+    def first_stage(self) -> RequestRules:
+        """Return the rules of the question for the category, whose answer is the description."""
+        names = tuple(name for name, _ in self.schemas.categories)
+        question = Field("category", "the department of the shop it belongs to", values=names)
+        schema = AttributeSchema("category", "Sort this product by its picture.", (), question)
+        return replace(self, schemas=SchemaBook(schema), two_stage=False)
 
     def decode_params(self) -> dict[str, Any]:
         """Return the fields of the body that steer decoding."""
@@ -81,6 +90,13 @@ def digest(*parts: object) -> str:
 @lru_cache(maxsize=4096)
 def _static_parts(rules: RequestRules, category: str | None) -> tuple[str, str]:
     """Return the system prompt and the schema text; hundreds of items share one category."""
+    if rules.two_stage and category is None:
+        # The answer may come from any of them.
+        second = replace(rules, two_stage=False)
+        categories = (None, *(name for name, _ in rules.schemas.categories))
+        every = [_static_parts(second, each) for each in categories]
+        prompts, schemas = zip(_static_parts(rules.first_stage(), None), *every, strict=True)
+        return "\n".join(prompts), "\n".join(schemas)
     schema = rules.schemas.schema_for(category)
     # The keys keep their order: a guided model answers in it, so it is part of the request.
     return system_prompt(schema, category), json.dumps(json_schema(schema, category))

@@ -29,7 +29,7 @@ from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, ENGINE_METRICS
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from vlm4rec_spark.descriptions.worker import WorkerSpec
+    from vlm4rec_spark.descriptions.describer import WorkerSpec
     from vlm4rec_spark.runs import RunContext
 
 logger = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from vlm4rec_spark.catalog.fetch import FetchSpec
 from vlm4rec_spark.catalog.images import RESIZE_RULE
 from vlm4rec_spark.config import Config, attribute_folders
 from vlm4rec_spark.descriptions.client import EndpointSpec
+from vlm4rec_spark.descriptions.describer import WorkerSpec
 from vlm4rec_spark.descriptions.fake import FakeSpec
 from vlm4rec_spark.descriptions.local import LocalSpec, model_path
 from vlm4rec_spark.descriptions.requests import RequestRules, SchemaBook
 from vlm4rec_spark.descriptions.schema import load_attributes
-from vlm4rec_spark.descriptions.worker import WorkerSpec
 
 if TYPE_CHECKING:
     from vlm4rec_spark.descriptions.engine import EngineSpec
@@ -80,6 +80,7 @@ def request_rules(config: Config) -> RequestRules:
         use_title=config.describe.use_title,
         resize_rule=RESIZE_RULE,
         max_side=config.images.max_side,
+        two_stage=config.describe.two_stage,
     )
 
 
@@ -124,21 +125,6 @@ def _endpoint_spec(config: Config) -> EndpointSpec:
     )
 
 
-def fetch_spec(config: Config) -> FetchSpec:
-    """Return how the bytes of pictures are read again."""
-    images = config.images
-    return FetchSpec(
-        kind=images.kind,
-        base=images.base,
-        max_bytes=images.max_bytes,
-        max_pixels=images.max_pixels,
-        timeout_s=images.timeout_s,
-        retries=images.retries,
-        per_host=images.per_host,
-        allow_private_addresses=images.allow_private_addresses,
-    )
-
-
 def worker_spec(config: Config, run_id: str) -> WorkerSpec:
     """Return all a task needs to describe pictures."""
     describe, engine = config.describe, config.describe.engine
@@ -151,7 +137,7 @@ def worker_spec(config: Config, run_id: str) -> WorkerSpec:
         rules=request_rules(config),
         engine=spec,
         engine_name=engine.kind,
-        fetch=fetch_spec(config),
+        fetch=FetchSpec.of(config.images),
         run_id=run_id,
         window=window,
         wants_confidence=engine.kind != "endpoint" if sure is None else sure,

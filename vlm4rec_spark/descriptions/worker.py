@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from itertools import takewhile
 from typing import Any
 
 import pyarrow as pa
 
-from vlm4rec_spark.catalog.fetch import FetchSpec, read_picture
-from vlm4rec_spark.catalog.images import PictureError, prepare
-from vlm4rec_spark.descriptions.answers import AnswerError, parse_answer
-from vlm4rec_spark.descriptions.confidence import value_confidences
-from vlm4rec_spark.descriptions.engine import (
-    DECODE,
-    FETCH,
-    TRUNCATED,
-    Engine,
-    EngineFailure,
-    EngineSpec,
-    Reply,
-)
-from vlm4rec_spark.descriptions.requests import (
-    Picture,
-    Request,
-    RequestRules,
-    chat_body,
-    params_hash,
-    prompt_version,
-    request_key,
-)
+from vlm4rec_spark.descriptions.describer import Describer, WorkerSpec
+from vlm4rec_spark.descriptions.requests import RequestRules, request_key
 from vlm4rec_spark.descriptions.window import LoopThread, WindowLimits, windowed
 from vlm4rec_spark.tables import DESCRIPTIONS_LOG
 
@@ -46,28 +21,6 @@ PREPARED_BYTES = 256 * 1024
 
 KEYS = pa.schema([("item_id", pa.string()), ("request_key", pa.string())])
 """What `keyed` gives: the request key in force of each item, null without a usable picture."""
-
-
-@dataclass(frozen=True)
-class WorkerSpec:
-    """All a task needs.
-
-    `window` requests, and `window_bytes` of pictures, are in flight in one task; the two limits of
-    failures are the run's; `wants_confidence` asks the engine for log-probabilities; `landing`
-    names the commit that will hold the rows.
-    """
-
-    rules: RequestRules
-    engine: EngineSpec
-    engine_name: str
-    fetch: FetchSpec
-    run_id: str
-    window: int = 64
-    window_bytes: int = 256 * 2**20
-    wants_confidence: bool = True
-    max_failure_rate: float = 0.05
-    min_rows_for_failure_rate: int = 100
-    landing: str = ""
 
 
 def keyed(rules: RequestRules) -> Callable[[Batches], Batches]:
@@ -166,149 +119,3 @@ class Breaker:
     def is_open(self) -> bool:
         """Tell whether sending on is a waste."""
         return self._rows >= self._min_rows and self._errors > self._most * self._rows
-
-
-@dataclass
-class Spent:
-    """Seconds that making one request ready took."""
-
-    fetch_s: float = 0.0
-    prepare_s: float = 0.0
-
-
-class Describer:
-    """Turns one pending row into one row of the log."""
-
-    def __init__(self, spec: WorkerSpec, engine: Engine) -> None:
-        """Keep the specification and the opened engine."""
-        self._spec = spec
-        self._engine = engine
-
-    async def describe(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Read, send, check: every way this can end gives a row with the same columns."""
-        request = Request(
-            row["request_key"],
-            tuple(Picture(p["uri"], p["sha256"]) for p in row["pictures"]),
-            row["category"],
-            row["title"],
-            row["attempt"],
-        )
-        contents = [p.get("content") for p in row["pictures"]]
-        base = self._base(request)
-        spent = Spent()
-        jpegs = await asyncio.to_thread(self._pictures, request, contents, spent)
-        base |= {"fetch_ms": 1000 * spent.fetch_s, "prepare_ms": 1000 * spent.prepare_s}
-        if isinstance(jpegs, EngineFailure):
-            return base | _error(jpegs)
-        body = chat_body(
-            self._spec.rules, request, jpegs, name_pictures=self._spec.engine_name == "local"
-        )
-        if self._spec.wants_confidence:
-            body["logprobs"] = True
-        outcome = await self._complete(body, request.request_key)
-        base["described_at"] = datetime.now(timezone.utc)
-        base["engine_sample"] = list((self._engine.sample() or {}).items()) or None
-        if isinstance(outcome, EngineFailure):
-            return base | _error(outcome)
-        return base | _figures(outcome) | self._checked(request, outcome)
-
-    async def _complete(self, body: dict[str, Any], key: str) -> Reply | EngineFailure:
-        """Ask, and ask once more with twice the room where the answer was cut off."""
-        first = await self._engine.complete(body, key)
-        if isinstance(first, EngineFailure) or first.finish_reason != "length":
-            return first
-        longer = body | {"max_tokens": 2 * body["max_tokens"]}
-        second = await self._engine.complete(longer, key)
-        if isinstance(second, EngineFailure):
-            return second
-        return replace(
-            second,
-            tokens_in=first.tokens_in + second.tokens_in,
-            tokens_cached=first.tokens_cached + second.tokens_cached,
-            tokens_out=first.tokens_out + second.tokens_out,
-            latency_ms=first.latency_ms + second.latency_ms,
-        )
-
-    def _base(self, request: Request) -> dict[str, Any]:
-        rules = self._spec.rules
-        return {
-            "request_key": request.request_key,
-            "attempt": request.attempt,
-            "picture_hashes": [p.sha256 for p in request.pictures],
-            "attribute_schema": rules.schemas.schema_for(request.category).name,
-            "category": request.category,
-            "prompt_version": prompt_version(rules, request.category),
-            "model": rules.model_id,
-            "params_hash": params_hash(rules),
-            "engine": self._spec.engine_name,
-            "run_id": self._spec.run_id,
-            "landing": self._spec.landing,
-            "described_at": datetime.now(timezone.utc),
-        }
-
-    def _pictures(
-        self, request: Request, contents: list[bytes | None], spent: Spent
-    ) -> list[bytes] | EngineFailure:
-        """Return the pictures as they are sent, or why one of them cannot be."""
-        jpegs = []
-        for picture, content in zip(request.pictures, contents, strict=True):
-            started = time.perf_counter()
-            try:
-                raw = read_picture(self._spec.fetch, picture.uri if content is None else content)
-            except PictureError as error:
-                return EngineFailure(FETCH, error.code, str(error))
-            finally:
-                spent.fetch_s += time.perf_counter() - started
-            if hashlib.sha256(raw).hexdigest() != picture.sha256:
-                return EngineFailure(
-                    FETCH,
-                    "changed",
-                    "The picture is another one than the catalogue job saw; run that job again.",
-                )
-            started = time.perf_counter()
-            try:
-                jpegs.append(prepare(raw, self._spec.rules.max_side, self._spec.fetch.limits))
-            except PictureError as error:
-                return EngineFailure(DECODE, error.code, str(error))
-            finally:
-                spent.prepare_s += time.perf_counter() - started
-        return jpegs
-
-    def _checked(self, request: Request, reply: Reply) -> dict[str, Any]:
-        if reply.finish_reason == "length":
-            limit = self._spec.rules.max_tokens
-            message = f"the answer was not complete after twice max_tokens = {limit}"
-            failure = EngineFailure(TRUNCATED, "length", message)
-            return _error(failure) | {"raw_text": reply.text}
-        schema = self._spec.rules.schemas.schema_for(request.category)
-        try:
-            answer = parse_answer(reply.text, schema, request.category)
-        except AnswerError as error:
-            failure = EngineFailure(error.stage, error.code, str(error))
-            return _error(failure) | {"raw_text": reply.text}
-        free_text = frozenset(field.name for field in schema.fields if not field.values)
-        sure = value_confidences(reply.text, reply.tokens, free_text)
-        attributes = [
-            (name, {"value": value, "confidence": sure.get(name)})
-            for name, value in answer.attributes.items()
-        ]
-        return {"status": "ok", "description": answer.description, "attributes": attributes}
-
-
-def _error(failure: EngineFailure) -> dict[str, Any]:
-    return {
-        "status": "error",
-        "stage": failure.stage,
-        "error_code": failure.code,
-        "error_message": failure.message,
-    }
-
-
-def _figures(reply: Reply) -> dict[str, Any]:
-    return {
-        "tokens_in": reply.tokens_in,
-        "tokens_cached": reply.tokens_cached,
-        "tokens_out": reply.tokens_out,
-        "latency_ms": reply.latency_ms,
-        "server": reply.server,
-    }

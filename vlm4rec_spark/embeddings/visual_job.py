@@ -14,7 +14,6 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from vlm4rec_spark import delta
 from vlm4rec_spark.catalog.fetch import FetchSpec, read_picture
 from vlm4rec_spark.catalog.images import PictureError, prepare
-from vlm4rec_spark.catalog.plan import fetch_spec
 from vlm4rec_spark.descriptions.job import source_pictures
 from vlm4rec_spark.descriptions.plan import primary_pictures
 from vlm4rec_spark.embeddings.visual import VisualSpec, load_visual
@@ -58,7 +57,7 @@ def embed_pictures(context: RunContext, spec: VisualSpec) -> int:
         todo = pictures.join(pending, "sha256", "left_semi")
         tasks = max(context.config.describe.tasks, -(-missing // PICTURES_A_TASK))
         rows = todo.repartition(tasks, "sha256").mapInArrow(
-            _vectors(spec, fetch_spec(context.config)), EMBEDDINGS.spark_ddl()
+            _vectors(spec, FetchSpec.of(context.config.images)), EMBEDDINGS.spark_ddl()
         )
         app_id = f"vlm4rec-visual-{context.run_id}-{uuid.uuid4().hex[:8]}"
         delta.append_once(rows, EMBEDDINGS, context.names, app_id, 0)

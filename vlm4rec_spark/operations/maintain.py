@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm4rec_spark import delta
-from vlm4rec_spark.catalog.plan import INCOMING_IMAGES, INCOMING_ITEMS
 from vlm4rec_spark.errors import ConfigError
-from vlm4rec_spark.operations.migrations import pending
+from vlm4rec_spark.operations.migrations import STORED, pending
 from vlm4rec_spark.runs import RunReport
-from vlm4rec_spark.tables import ALL_TABLES
 from vlm4rec_spark.topk.snapshot_files import KEPT
 
 if TYPE_CHECKING:
@@ -56,7 +54,7 @@ def run(
     started = time.monotonic()
     spark, names = context.spark, context.names
     counts = {"tables": 0, "files_compacted": 0, "files_deleted": 0}
-    for spec in (*ALL_TABLES, INCOMING_ITEMS, INCOMING_IMAGES):
+    for spec in STORED:
         if not delta.table_exists(spark, spec, names):
             continue
         counts["tables"] += 1

@@ -12,6 +12,9 @@ import re
 from typing import TYPE_CHECKING
 
 from vlm4rec_spark import delta
+from vlm4rec_spark.catalog.plan import INCOMING_IMAGES, INCOMING_ITEMS
+from vlm4rec_spark.descriptions.duplicates import FOLLOWERS
+from vlm4rec_spark.descriptions.plan import QUEUE
 from vlm4rec_spark.errors import SchemaError
 from vlm4rec_spark.table_spec import TableSpec, quoted, sql_type
 from vlm4rec_spark.tables import ALL_TABLES
@@ -25,10 +28,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _CONSTRAINT = "delta.constraints."
+STORED = (*ALL_TABLES, INCOMING_ITEMS, INCOMING_IMAGES, QUEUE, FOLLOWERS)
+"""Every table of ours, working tables too."""
 
 
 def pending(
-    spark: SparkSession, names: TableNames, specs: Sequence[TableSpec] = ALL_TABLES
+    spark: SparkSession, names: TableNames, specs: Sequence[TableSpec] = STORED
 ) -> list[str]:
     """Return the statements that bring the stored tables to this version, in order.
 
@@ -61,7 +66,7 @@ def pending(
 
 
 def migrate(
-    spark: SparkSession, names: TableNames, specs: Sequence[TableSpec] = ALL_TABLES
+    spark: SparkSession, names: TableNames, specs: Sequence[TableSpec] = STORED
 ) -> list[str]:
     """Run what `pending` returns, and return it. Run again after a crash: it goes on."""
     statements = pending(spark, names, specs)
