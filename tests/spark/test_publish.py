@@ -20,6 +20,7 @@ from vlm4rec_spark.errors import ConfigError, PublishError
 from vlm4rec_spark.publish import job
 from vlm4rec_spark.runs import RunContext, record
 from vlm4rec_spark.tables import (
+    COMPLEMENTS,
     DESCRIPTIONS,
     ITEMS,
     RECOMMENDATIONS,
@@ -73,6 +74,7 @@ def fill_catalogue(spark: SparkSession, names: TableNames) -> None:
     """Write a neighbour, and two items of which one is described."""
     similar = {"target_item_id": "a", "rank": 1, "item_id": "b", "score": 0.5, "run_id": "r"}
     write(spark, names, SIMILAR_ITEMS, [similar])
+    write(spark, names, COMPLEMENTS, [{**similar, "slot": "shoes", "reason": "Adds shoes."}])
     item = {"item_id": "a", "title": "'; DROP TABLE x --", "available": True, "request_key": "k",
             "first_seen": NOW, "updated_at": NOW}  # fmt: skip
     write(spark, names, ITEMS, [item, {**item, "item_id": "b", "request_key": None}])
@@ -101,7 +103,9 @@ def test_lists_neighbours_and_attributes_arrive_and_a_rerun_changes_nothing(
 ) -> None:
     fill(spark, names)
     fill_catalogue(spark, names)
-    tables = "publish.tables=[recommendations,similar_items,item_attributes,item_features]"
+    tables = (
+        "publish.tables=[recommendations,similar_items,complements,item_attributes,item_features]"
+    )
     report = job.run(context_for(spark, names, shop, tables))
     assert report.counts["recommendations_changed"] == USERS * LENGTH
     assert len(shop.rows(LISTS)) == USERS * LENGTH
@@ -115,6 +119,7 @@ def test_lists_neighbours_and_attributes_arrive_and_a_rerun_changes_nothing(
     assert shop.rows("SELECT feature, value, event_timestamp FROM vlm4rec.item_features") == [
         ("colour", "red", NOW)
     ]
+    assert shop.rows("SELECT item_id, slot FROM vlm4rec.complements") == [("b", "shoes")]
     again = job.run(context_for(spark, names, shop, tables, run="r2"))
     assert {name: n for name, n in again.counts.items() if n} == {}
     assert shop.rows("SELECT count(DISTINCT run_id) FROM vlm4rec.publications") == [(1,)]
