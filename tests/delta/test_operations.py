@@ -18,7 +18,7 @@ from vlm4rec_spark.operations.forget import forget
 from vlm4rec_spark.operations.history import history, told
 from vlm4rec_spark.operations.maintain import prune_matrices, run
 from vlm4rec_spark.runs import RunContext, RunReport, record
-from vlm4rec_spark.tables import PROFILES, RECOMMENDATIONS, TableSpec
+from vlm4rec_spark.tables import PROFILES, RECOMMENDATIONS, SEARCHES, TableSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +55,8 @@ def placed(spark: SparkSession, names: TableNames, tmp_path: Path) -> RunContext
     for user in people:
         profile = {"user_id": user, "interest_no": 0, "vector": [1.0], "last_event_at": NOW}
         write(spark, located, PROFILES, profile)
+        found = {"query_id": user, "rank": 1, "item_id": "i1", "score": 0.5, "run_id": "r"}
+        write(spark, located, SEARCHES, found)
         write(spark, located, RECOMMENDATIONS, {**LISTED, "user_id": user})
     # An older version of the table, whose file stays behind.
     write(spark, located, RECOMMENDATIONS, {**LISTED, "user_id": MAGPIE, "item_id": "i2"})
@@ -83,6 +85,7 @@ def test_a_forgotten_person_is_in_no_row_no_file_and_no_export(
     counted = forget(placed, MAGPIE, dry_run=True)
     assert {p.name: p.before for p in counted}["table recommendations"] == 1
     assert all(p.before == p.after for p in counted)
+    assert {p.name: p.before for p in counted}["table searches"] == 1
     places = forget(placed, MAGPIE, purge=True)
     assert all(p.is_clean for p in places), places
     assert {"working files", "export run-1", "export run-2"} <= {p.name for p in places}

@@ -23,13 +23,15 @@ from vlm4rec_spark.publish.published import PUBLISHED
 from vlm4rec_spark.tables import ALL_TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from vlm4rec_spark.runs import RunContext
     from vlm4rec_spark.table_spec import TableSpec
 
 logger = logging.getLogger(__name__)
 COLUMN = "user_id"
+COLUMNS = (COLUMN, "query_id")
+"""Where people are named: a shop may give a query the id of the user it is for."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def forget(
     """
     places = []
     for spec in ALL_TABLES:
-        if COLUMN in spec.column_names and delta.table_exists(context.spark, spec, context.names):
+        if _column(spec.column_names) and delta.table_exists(context.spark, spec, context.names):
             places.append(_from_table(context, spec, user_id, dry_run=dry_run))
             places += _old_files(context, spec, user_id, purge=purge and not dry_run)
     places += _from_working_files(context, user_id, dry_run=dry_run)
@@ -76,11 +78,15 @@ def forget(
     return places
 
 
+def _column(names: Sequence[str]) -> str | None:
+    return next((name for name in COLUMNS if name in names), None)
+
+
 def _from_table(context: RunContext, spec: TableSpec, user_id: str, *, dry_run: bool) -> Place:
     table = context.names.qualified(spec)
     # By its hash: the transaction log keeps the condition of a DELETE.
     digest = hashlib.sha256(user_id.encode()).hexdigest()
-    condition = f"SHA2({COLUMN}, 256) = '{digest}'"
+    condition = f"SHA2({_column(spec.column_names)}, 256) = '{digest}'"
     before = context.spark.table(table).where(condition).count()
     if before and not dry_run:
         context.spark.sql(f"DELETE FROM {table} WHERE {condition}")  # noqa: S608 - our names, a hash
@@ -122,9 +128,10 @@ def _rows_in_files(folder: Path, user_id: str) -> int:
     for path in folder.rglob("*.parquet"):
         if "_delta_log" in path.parts or not path.is_file():
             continue
-        if COLUMN not in pq.read_schema(path).names:
+        column = _column(pq.read_schema(path).names)
+        if column is None:
             continue
-        values = pq.read_table(path, columns=[COLUMN])[COLUMN]
+        values = pq.read_table(path, columns=[column])[column]
         n += int(pc.sum(pc.equal(values, user_id)).as_py() or 0)
     return n
 
