@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from tests.shop_log import log_settings
 from vlm4rec_spark import delta, testing
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.embeddings.encoders import encoder_spec
@@ -165,11 +166,7 @@ def make_context(
     config = load_config(
         None,
         [
-            f"tables.schema={names.schema}",
-            f"topk.index_path={folder}/index",
-            "sources.interactions.format=parquet",
-            f"sources.interactions.path={path}",
-            "sources.interactions.columns.event_type=event_type",
+            *log_settings(names, folder, path),
             "sources.items.columns.first_seen=first_seen",
             "embed.model=demo",
             "evaluate.split.cut=2026-03-22T00:00:00Z",

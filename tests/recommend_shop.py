@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from tests.shop_log import log_settings
 from vlm4rec_spark import delta
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.profiles import job as profiles_job
@@ -102,11 +103,7 @@ def make_context(
     config = load_config(
         None,
         [
-            f"tables.schema={names.schema}",
-            f"topk.index_path={folder}/index",
-            "sources.interactions.format=parquet",
-            f"sources.interactions.path={path}",
-            "sources.interactions.columns.event_type=event_type",
+            *log_settings(names, folder, path),
             "topk.k=8",
             "topk.similar_k=3",
             *settings,

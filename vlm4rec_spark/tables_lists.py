@@ -6,6 +6,9 @@ import pyarrow as pa
 
 from vlm4rec_spark.table_spec import DOUBLE, INT, MOMENT, TEXT, Column, one_of, table
 
+HISTORY_SHARES = pa.list_(pa.struct([("item_id", TEXT), ("share", DOUBLE)]))
+WORD_SHARES = pa.list_(pa.struct([("attribute", TEXT), ("value", TEXT), ("share", DOUBLE)]))
+
 PROFILES = table(
     "profiles",
     "What each user likes, as unit vectors",
@@ -31,12 +34,12 @@ RECOMMENDATIONS = table(
     Column("because_share", DOUBLE, "Its part of what the whole history adds to the score"),
     Column(
         "history_shares",
-        pa.list_(pa.struct([("item_id", TEXT), ("share", DOUBLE)])),
+        HISTORY_SHARES,
         "Items of the history that add most, each with its part of what all add; falling",
     ),
     Column(
         "attribute_shares",
-        pa.list_(pa.struct([("attribute", TEXT), ("value", TEXT), ("share", DOUBLE)])),
+        WORD_SHARES,
         "Words of the item that add most, each with about the part of the score that is lost "
         "when its text does not say so; falling",
     ),

@@ -60,7 +60,6 @@ def test_a_text_has_one_vector_whatever_it_is_encoded_with(demo: EncoderSpec) ->
 def test_another_backend_gives_nearly_the_same_vectors(
     demo: EncoderSpec, backend: str, least: float
 ) -> None:
-    pytest.importorskip("openvino")
     other = replace(demo, backend=backend).open()
     # Texts of other lengths and numbers than those the conversion saw, the longest cut off.
     texts = [*TEXTS, *(f"{text} {text}" for text in TEXTS)]
@@ -71,7 +70,6 @@ def test_another_backend_gives_nearly_the_same_vectors(
 
 
 def test_openvino_is_loaded_without_its_telemetry() -> None:
-    pytest.importorskip("openvino")
     code = (
         "import sys\n"
         "from vlm4rec_spark.embeddings import openvino\n"

@@ -38,7 +38,6 @@ def run(context: RunContext) -> RunReport:
     started = time.monotonic()
     source = read_items(context.spark, context.config, context.names)
     counts = count_ids(source)
-    counts["items"] = counts["rows"] - counts["null_ids"] - counts["duplicate_ids"]
     if not counts["items"]:
         # Taken at its word, an empty export would take the whole shop out of the lists.
         raise SourceError(

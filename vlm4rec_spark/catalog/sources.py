@@ -78,11 +78,15 @@ def read_items(spark: SparkSession, config: Config, names: TableNames | None = N
 
 
 def count_ids(items: DataFrame) -> dict[str, int]:
-    """Return `rows`, those with no id (`null_ids`), those repeating one (`duplicate_ids`)."""
+    """Return `rows`, those with no id (`null_ids`), those repeating one (`duplicate_ids`), `items`.
+
+    `items` are what is left, one row for each id.
+    """
     row = items.selectExpr(
         "COUNT(*) AS `rows`",
         "COUNT_IF(item_id IS NULL) AS null_ids",
         "COUNT(item_id) - COUNT(DISTINCT item_id) AS duplicate_ids",
+        "COUNT(DISTINCT item_id) AS items",
     ).first()
     return {name: int(row[name]) for name in row.asDict()} if row is not None else {}
 

@@ -77,6 +77,16 @@ def dry_run_option(parser: Parser) -> None:
     )
 
 
+def say_job(options: argparse.Namespace, job: str) -> int:
+    """Run a job (catalog, recommend, evaluate), or tell what it would do; return exit status 0."""
+    pipeline = pipeline_of(options)
+    if not options.dry_run:
+        return say_report(getattr(pipeline, job)())
+    from vlm4rec_spark.operations import dry_run
+
+    return say_report(getattr(dry_run, job)(pipeline.context))
+
+
 def say(text: str) -> None:
     """Write a line of the answer; logs go to the other stream."""
     sys.stdout.write(text + "\n")

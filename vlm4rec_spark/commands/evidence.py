@@ -10,17 +10,13 @@ from vlm4rec_spark.commands.command import (
     dry_run_option,
     pipeline_of,
     say,
+    say_job,
     say_report,
 )
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    pipeline = pipeline_of(options)
-    if not options.dry_run:
-        return say_report(pipeline.evaluate())
-    from vlm4rec_spark.operations import dry_run
-
-    return say_report(dry_run.evaluate(pipeline.context))
+    return say_job(options, "evaluate")
 
 
 def _audit(options: argparse.Namespace) -> int:

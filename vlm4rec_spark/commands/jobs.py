@@ -10,27 +10,18 @@ from vlm4rec_spark.commands.command import (
     dry_run_option,
     pipeline_of,
     say,
+    say_job,
     say_report,
 )
 from vlm4rec_spark.errors import ConfigError
 
 
 def _catalog(options: argparse.Namespace) -> int:
-    pipeline = pipeline_of(options)
-    if not options.dry_run:
-        return say_report(pipeline.catalog())
-    from vlm4rec_spark.operations import dry_run
-
-    return say_report(dry_run.catalog(pipeline.context))
+    return say_job(options, "catalog")
 
 
 def _recommend(options: argparse.Namespace) -> int:
-    pipeline = pipeline_of(options)
-    if not options.dry_run:
-        return say_report(pipeline.recommend())
-    from vlm4rec_spark.operations import dry_run
-
-    return say_report(dry_run.recommend(pipeline.context))
+    return say_job(options, "recommend")
 
 
 def _estimate(options: argparse.Namespace) -> int:

@@ -59,7 +59,6 @@ def catalog(context: RunContext) -> RunReport:
         # Without our tables' names: a source with a watermark is read whole, and not kept.
         source = read_items(context.spark, context.config)
         counts = count_ids(source)
-        counts["items"] = counts["rows"] - counts["null_ids"] - counts["duplicate_ids"]
         source = unique(source, has_duplicates=counts["duplicate_ids"] > 0)
         pictures = explode_pictures(source).where("uri IS NOT NULL OR content IS NOT NULL")
         counts["pictures"] = pictures.count()
@@ -131,7 +130,8 @@ def _changes(context: RunContext, source: DataFrame) -> dict[str, int]:
 
 def _requests(context: RunContext) -> int:
     stored = (_stored(context, spec) for spec in (ITEMS, DESCRIPTIONS, DESCRIPTIONS_LOG))
-    return descriptions_plan.pending(*stored).count()
+    with_copies = context.config.describe.near_duplicates is not None
+    return descriptions_plan.pending(*stored, with_copies=with_copies).count()
 
 
 def _texts(context: RunContext) -> int:

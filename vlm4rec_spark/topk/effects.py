@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from vlm4rec_spark.topk.words import SAYS_NOTHING
-
 if TYPE_CHECKING:
     from vlm4rec_spark.topk.engines.interface import Vectors
     from vlm4rec_spark.topk.words import Words
@@ -39,8 +37,7 @@ def word_numbers(words: Words) -> npt.NDArray[np.int64]:
     for attribute, codes in enumerate(words.codes):
         counts[attribute] = np.bincount(codes + 1, minlength=counts.shape[1])
     counts = counts[:, 1:]
-    silent = np.isin(np.asarray(words.values.to_pylist(), dtype=object), SAYS_NOTHING)
-    counts[:, silent] = 0
+    counts[:, words.silent] = 0
     flat = counts.ravel()
     frequent = np.argsort(-flat, kind="stable")[:MOST_WORDS]
     frequent = np.sort(frequent[flat[frequent] >= FEWEST_ITEMS])

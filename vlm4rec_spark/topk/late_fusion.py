@@ -45,7 +45,7 @@ class FusedCandidates:
         for part in self._parts(users):
             near = self._near(users[part], DEEPER * k if self._is_soft else k, masks.of(part))
             if self._is_soft:
-                near = self._ordered(self._fused(near.rows, users[part]))
+                near = in_order(self.snapshot, self._fused(near.rows, users[part]))
             some = min(width, near.rows.shape[1])
             rows[part, :some], scores[part, :some] = near.rows[:, :some], near.scores[:, :some]
         mine, offsets, _ = interests_of(self.profiles, users)
@@ -112,6 +112,3 @@ class FusedCandidates:
             mass[has] += attention
         fused = np.where(rows >= 0, (total / np.maximum(mass, 1e-300)).round(DIGITS), -np.inf)
         return Ranked(rows, fused)
-
-    def _ordered(self, found: Ranked) -> Ranked:
-        return in_order(self.snapshot, found)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from vlm4rec_spark.errors import InvariantError
 from vlm4rec_spark.profiles.vectors import MEAN, Fusion, Histories, Profiles, query_profiles
+from vlm4rec_spark.tables_lists import HISTORY_SHARES, WORD_SHARES
 from vlm4rec_spark.topk.candidates import (
     Candidates,
     InterestCandidates,
@@ -24,14 +25,7 @@ from vlm4rec_spark.topk.late_fusion import FusedCandidates
 from vlm4rec_spark.topk.ranking import Ranked
 from vlm4rec_spark.topk.reasons import POPULAR_REASON, SHOWN, profile_reasons
 from vlm4rec_spark.topk.rerank import DEEPER, PLAIN, Rerank
-from vlm4rec_spark.topk.shares import (
-    HISTORY_SHARES,
-    SHARE_DIGITS,
-    WORD_SHARES,
-    history_shares,
-    word_parts,
-    word_shares,
-)
+from vlm4rec_spark.topk.shares import SHARE_DIGITS, history_shares, word_parts, word_shares
 
 if TYPE_CHECKING:
     from vlm4rec_spark.topk.engines.choice import EngineSpec

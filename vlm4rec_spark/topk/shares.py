@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from vlm4rec_spark.tables_lists import HISTORY_SHARES, WORD_SHARES
 from vlm4rec_spark.topk.effects import numbered
 from vlm4rec_spark.topk.engines import kernels
 
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
     from vlm4rec_spark.topk.engines.interface import Rows, Vectors
     from vlm4rec_spark.topk.snapshot import Snapshot
 
-HISTORY_SHARES = pa.list_(pa.struct([("item_id", pa.string()), ("share", pa.float64())]))
-WORD_SHARES = pa.list_(
-    pa.struct([("attribute", pa.string()), ("value", pa.string()), ("share", pa.float64())])
-)
 PART_DIGITS, SHARE_DIGITS = 6, 3
 
 

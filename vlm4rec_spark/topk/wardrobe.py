@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from vlm4rec_spark.topk.centring import mean_vector
-from vlm4rec_spark.topk.words import SAYS_NOTHING
 
 if TYPE_CHECKING:
     from vlm4rec_spark.descriptions.outfits import Outfit
@@ -123,11 +122,13 @@ def _slots(snapshot: Snapshot, outfit: Outfit, rows: Rows, first: int) -> Number
 
 def _groups(snapshot: Snapshot, outfit: Outfit, rows: Rows, first: int) -> Numbers:
     """Number the combinations of kept words from `first` on."""
-    words = snapshot.words.values
-    silent = np.append(np.isin(np.asarray(words.to_pylist(), dtype=object), SAYS_NOTHING), True)
+    words = snapshot.words
+    silent = np.append(words.silent, True)
     group, known = np.zeros(len(rows), np.int64), np.ones(len(rows), bool)
     for name in outfit.keep:
         codes = _codes(snapshot, name, rows)
         known &= ~silent[codes]
-        group = np.unique(group * (len(words) + 1) + codes, return_inverse=True)[1].reshape(-1)
+        group = np.unique(group * (len(words.values) + 1) + codes, return_inverse=True)[1].reshape(
+            -1
+        )
     return np.where(known, group + first, -1)

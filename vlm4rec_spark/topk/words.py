@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,11 @@ class Words:
     codes: npt.NDArray[np.int32]
     values: pa.Array
 
+    @cached_property
+    def silent(self) -> npt.NDArray[np.bool_]:
+        """(values,): whether a word says nothing about an item."""
+        return np.isin(np.asarray(self.values.to_pylist(), dtype=object), SAYS_NOTHING)
+
     def shared(
         self,
         left: npt.NDArray[np.int64],
@@ -43,8 +49,7 @@ class Words:
         """
         agreed = (self.codes[:, left] == self.codes[:, right]) & (self.codes[:, right] >= 0)
         agreed &= left >= 0
-        silent = np.isin(np.asarray(self.values.to_pylist(), dtype=object), SAYS_NOTHING)
-        agreed &= ~np.append(silent, False)[self.codes[:, right]]
+        agreed &= ~np.append(self.silent, False)[self.codes[:, right]]
         for a in range(1, len(self.names)):  # a word that two attributes share is named once
             for b in range(a):
                 agreed[a] &= ~(agreed[b] & (self.codes[a, right] == self.codes[b, right]))
