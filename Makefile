@@ -57,16 +57,16 @@ format: $(INSTALLED) ## Format and fix what ruff can fix
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-# The Spark tests' files spread over processes, each with a Spark of its own. The others start
-# model servers that want the whole machine.
+# Files spread over processes, each with a Spark and model servers of its own. Long ones come first,
+# so that the processes end together.
 TEST_PROCESSES ?= 2
-SPARK_TESTS = -n $(TEST_PROCESSES) --dist loadfile tests/spark tests/delta
+SPREAD = -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+SPARK_TESTS = tests/spark tests/delta
 
 .PHONY: test
 test: preflight lint ## Lint and all tests; the Spark tests on Classic and on Connect
-	$(BIN)/pytest tests/unit tests/contract tests/faults
-	$(BIN)/pytest $(SPARK_TESTS)
-	VLM4REC_TEST_REMOTE='local[2]' $(BIN)/pytest $(SPARK_TESTS)
+	$(BIN)/pytest $(SPREAD) tests/contract tests/faults $(SPARK_TESTS) tests/unit
+	VLM4REC_TEST_REMOTE='local[2]' $(BIN)/pytest $(SPREAD) $(SPARK_TESTS)
 
 RELEASES ?= 4.0.1:4.0.0 4.1.1:4.3.1
 .PHONY: test-matrix

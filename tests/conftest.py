@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.ports import free_port
 from tests.postgres import Postgres, postgres_programs, running_postgres
@@ -25,13 +26,19 @@ if TYPE_CHECKING:
     from vlm4rec_spark.runs import RunContext
 
 
+settings.register_profile("patient", deadline=None)  # whether code is right has no time limit
+settings.load_profile("patient")
+
+
 @pytest.fixture(scope="session", autouse=True)
-def own_temp_folder() -> Iterator[None]:
-    """Keep the model servers of test processes that run side by side apart."""
+def own_environment() -> Iterator[None]:
+    """Keep the model servers of test processes that run side by side apart; JVMs start quickly."""
     # Not below pytest's folders: the path of a unix socket has 107 bytes.
     with tempfile.TemporaryDirectory(prefix="tests-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)  # PostgreSQL runs as a user of its own
         os.environ["TMPDIR"] = folder
+        # A JVM that lives for a minute spends more on optimising its code than it gains.
+        os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:CompileThresholdScaling=5")
         tempfile.tempdir = None  # read again
         yield
 

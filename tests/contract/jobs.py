@@ -14,14 +14,15 @@ from deltalake import DeltaTable
 from tests.small import SMALL
 
 Rows = list[dict[str, Any]]
-BOTH_JOBS = """
+JOBS = """
 import json, sys
 from vlm4rec_spark import Pipeline, load_config
 from vlm4rec_spark.session import build_session
-spark = build_session("both jobs", extra=json.loads(sys.argv[2]))
-pipeline = Pipeline(spark, load_config(sys.argv[1]))
-pipeline.catalog()
-pipeline.recommend()
+conf, settings, *jobs = sys.argv[1:]
+spark = build_session("jobs", extra=json.loads(settings))
+for job in jobs:
+    report = getattr(Pipeline(spark, load_config(conf)), job)()
+    print(json.dumps(dict(report.counts)))
 """
 RUN_COLUMNS = ("run_id", "updated_at", "first_seen", "described_at", "latency_ms")
 """What may differ between two runs that do the same."""
@@ -36,14 +37,19 @@ def vlm4rec(*arguments: str | Path, folder: Path, timeout_s: float = 600) -> str
     return _run(["-m", "vlm4rec_spark.cli", *(str(a) for a in arguments)], folder, timeout_s)
 
 
-def both_jobs(conf: Path, master: str, folder: Path, timeout_s: float = 600) -> None:
-    """Run the catalog and the recommend job in one session, which spares the start of a JVM.
+def run_jobs(
+    conf: Path, master: str, *jobs: str, folder: Path, timeout_s: float = 600
+) -> list[dict[str, int]]:
+    """Run jobs one after the other in one session, and return the counts of each.
+
+    A command for each would start a JVM for each.
 
     Raises:
         AssertionError: a job failed; the message holds the end of its log.
     """
     settings = json.dumps({**SMALL, "spark.master": master})
-    _run(["-c", BOTH_JOBS, str(conf), settings], folder, timeout_s)
+    told = _run(["-c", JOBS, str(conf), settings, *jobs], folder, timeout_s)
+    return [json.loads(line) for line in told.splitlines()[-len(jobs) :]]
 
 
 def _run(arguments: list[str], folder: Path, timeout_s: float) -> str:

@@ -9,15 +9,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyspark
 import pytest
 
-from tests.contract.jobs import both_jobs, comparable, read_table, write_conf
+from tests.contract.jobs import comparable, read_table, run_jobs, write_conf
 from tests.ports import free_port
+from vlm4rec_spark.config import load_config
 from vlm4rec_spark.demo.settings import ShopConfig
 from vlm4rec_spark.demo.world import write_world
+from vlm4rec_spark.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
@@ -100,12 +105,15 @@ def shop_conf(tmp_path: Path, name: str) -> Path:
     return write_conf(tmp_path / f"{name}.yml", settings)
 
 
-def test_a_cluster_makes_the_same_tables_as_one_machine(tmp_path: Path, master: str) -> None:
+def test_a_cluster_makes_the_same_tables_as_one_machine(
+    spark: SparkSession, tmp_path: Path, master: str
+) -> None:
     write_world(tmp_path / "shop", ShopConfig(items=40, users=50))
-    for name, where in (("local", "local[2]"), ("cluster", master)):
-        conf = shop_conf(tmp_path, name)
-        (tmp_path / name).mkdir(exist_ok=True)
-        both_jobs(conf, where, folder=tmp_path / name)
+    here = Pipeline(spark, load_config(str(shop_conf(tmp_path, "local"))))
+    here.catalog()
+    here.recommend()
+    there = shop_conf(tmp_path, "cluster")
+    run_jobs(there, master, "catalog", "recommend", folder=tmp_path)
     executors = [p for w in (1, 2) for p in (tmp_path / f"work-worker{w}").glob("app-*/*")]
     assert len(executors) == 2
     for table in COMPARED:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.jobs import both_jobs, read_table, vlm4rec, write_conf
+from tests.contract.jobs import read_table, run_jobs, write_conf
 
 FOLDER = Path(
     os.environ.get("VLM4REC_XWINES") or Path(__file__).parents[3] / "shared" / "data" / "xwines"
@@ -53,7 +53,8 @@ def test_wine_photographs_and_ratings_run_through_both_jobs(tmp_path: Path) -> N
             "topk": {"k": 10, "index_path": str(tmp_path / "index")},
         },
     )
-    both_jobs(conf, "local[2]", folder=tmp_path)
+    jobs = ("catalog", "recommend", "catalog")
+    first, _, again = run_jobs(conf, "local[2]", *jobs, folder=tmp_path)
     tables = tmp_path / "tables" / "wines"
     assert len(read_table(tables, "items")) == 100
     images = read_table(tables, "images")
@@ -65,6 +66,5 @@ def test_wine_photographs_and_ratings_run_through_both_jobs(tmp_path: Path) -> N
     users = {row["user_id"] for row in lists}
     assert len(users) > 1300
     assert len(lists) == 10 * len(users)
-    again = vlm4rec("catalog", "--conf", conf, folder=tmp_path)
-    requests = [line.split()[-1] for line in again.splitlines() if ".requests" in line]
-    assert requests == ["0"]
+    assert first["descriptions.requests"] == 100
+    assert again["descriptions.requests"] == 0

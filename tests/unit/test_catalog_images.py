@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -202,7 +202,6 @@ HEADS = st.sampled_from(
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@settings(deadline=None)
 @given(HEADS, st.binary(max_size=300))
 def test_any_bytes_end_in_a_picture_or_in_an_error_with_code_and_message(
     head: bytes, tail: bytes
@@ -214,7 +213,6 @@ def test_any_bytes_end_in_a_picture_or_in_an_error_with_code_and_message(
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's remarks on damaged TIFF files
-@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_picture_never_raises_anything_else(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"]))

@@ -26,7 +26,7 @@ PICTURES = [png(shade) for shade in range(5)]
 
 
 @given(st.lists(st.lists(st.integers(0, 5), max_size=5), max_size=5))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_answers_come_in_the_order_and_the_batches_of_the_pictures(shapes: list[list[int]]) -> None:
     spec = worker_spec(CONFIG, "run")
     batches = [[PICTURES[n] if n < 5 else None for n in shape] for shape in shapes]

@@ -28,7 +28,6 @@ def profile(vectors: np.ndarray, weights: np.ndarray) -> np.ndarray | None:
     return found[0] if len(found) else None
 
 
-@settings(deadline=None)  # the first example compiles
 @given(st.integers(0, 10_000), SIZES, SIZES)
 def test_a_profile_has_length_one_and_leans_to_the_heaviest_item(seed: int, n: int, d: int) -> None:
     rng = np.random.default_rng(seed)
@@ -41,7 +40,6 @@ def test_a_profile_has_length_one_and_leans_to_the_heaviest_item(seed: int, n: i
     assert int((vectors @ found).argmax()) == 0 or float((vectors @ found)[0]) > 0.99
 
 
-@settings(deadline=None)  # the first example compiles
 @given(
     arrays(np.float64, 4, elements=st.floats(0.01, 10)),
     st.one_of(st.floats(0.1, 50), st.sampled_from([1e-12, 2.0**-900])),
@@ -79,7 +77,7 @@ def test_rows_are_grouped_by_user_in_any_order_and_unknown_items_leave_their_use
     assert block.relative().tolist() == [1.0, 1.0, 1 / 3]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.floats(0, 0.6))
 def test_interests_share_a_users_weight_whatever_users_stand_beside_them(
     seed: int, interests: int, share: float

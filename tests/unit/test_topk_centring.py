@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.topk_pieces import item_table, unit
@@ -59,7 +59,6 @@ def test_a_centred_snapshot_places_a_text_where_an_item_with_that_text_is(tmp_pa
     np.testing.assert_array_equal(plain.placed(rows), plain.vectors)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(2, 6))
 def test_whitened_rows_vary_alike_in_all_directions_and_do_not_depend_on_the_basis(
     seed: int, n: int, d: int

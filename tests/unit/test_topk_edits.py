@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.test_topk_reasons import Said, described_shop, embedded
@@ -18,7 +18,6 @@ from vlm4rec_spark.topk.edits import NO_EDIT, Edit
 Vectors = npt.NDArray[np.float32]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.05, 2.0))
 def test_more_comes_nearer_less_goes_away_and_both_undo_each_other(
     seed: int, strength: float

@@ -57,7 +57,7 @@ def few_leaves(vectors: Vectors, count: int) -> tuple[Leaves, Vectors]:
     return Leaves(centroids, offsets), np.ascontiguousarray(vectors[order])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.integers(1, 300), st.integers(1, 40), st.integers(1, 9))
 def test_exact_search_and_leaves_that_are_all_probed_find_the_best_rows_under_any_masks(
     seed: int, n: int, k: int, count: int
@@ -76,7 +76,7 @@ def test_exact_search_and_leaves_that_are_all_probed_find_the_best_rows_under_an
             assert set(listed) == best
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(2, 300), st.integers(1, 40))
 def test_one_probed_leaf_still_fills_every_list(seed: int, n: int, k: int) -> None:
     rng = np.random.default_rng(seed)

@@ -46,7 +46,7 @@ def plainly(state: Snapshot, table: pa.Table, user: str, fusion: Fusion) -> npt.
     return np.asarray((pull * cosine).sum(1) / pull.sum(1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(2, 30), st.sampled_from([MAX, SOFT]))
 def test_lists_are_the_best_by_the_fused_score_of_every_liked_item(
     seed: int, n: int, fusion: Fusion

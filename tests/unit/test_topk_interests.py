@@ -35,7 +35,7 @@ def lists(
     return users
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 12), st.integers(2, 4),
     st.floats(0, 0.9),
@@ -68,7 +68,7 @@ def test_every_user_gets_min_k_eligible_items_each_scored_by_the_nearest_interes
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=5), st.integers(1, 30))
 def test_places_follow_the_weights_at_every_length_of_the_list(
     weights: list[float], k: int

@@ -34,7 +34,7 @@ def lists(state: Snapshot, table: pa.Table, k: int) -> dict[str, list[Row]]:
     return users
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 12), st.floats(0, 0.9))
 def test_every_user_gets_min_k_eligible_items_that_are_the_best_by_brute_force(
     seed: int, n: int, k: int, share: float

@@ -116,7 +116,7 @@ DESCRIBED = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(DESCRIBED, st.integers(0, 9), st.integers(1, 6), st.lists(st.integers(0, 40), max_size=3))
 def test_complements_are_what_the_sentence_says_whatever_the_partitions(
     rows: list[Row], seed: int, k: int, parts: list[int]

@@ -123,7 +123,7 @@ def taste(state: Snapshot, table: pa.Table, row: Row) -> npt.NDArray[np.float64]
     return np.asarray(total / np.linalg.norm(total))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(2, 30), st.integers(0, 4))
 def test_shares_of_the_history_are_its_parts_of_the_score(seed: int, n: int, most: int) -> None:
     state = snapshot(seed, n)

@@ -32,7 +32,7 @@ def listed(state: Snapshot, table: pa.Table, k: int, rerank: Rerank) -> dict[str
     return users
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 15), st.integers(1, 5))
 def test_caps_hold_and_a_list_is_short_only_when_every_brand_is_used_up(
     seed: int, n: int, k: int, cap: int

@@ -13,7 +13,7 @@ from vlm4rec_spark.descriptions.window import LoopThread, WindowLimits, windowed
 
 
 @given(st.integers(0, 60), st.integers(1, 20), st.integers(0, 3))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_every_item_comes_out_once_and_the_window_is_never_passed(
     n: int, limit: int, seed: int
 ) -> None:
@@ -121,7 +121,7 @@ def test_no_more_than_the_first_few_are_sent_before_an_answer_is_out() -> None:
 
 
 @given(st.lists(st.integers(0, 100), max_size=40), st.integers(1, 120))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_the_bytes_in_flight_stay_under_their_limit(sizes: list[int], limit: int) -> None:
     held = most = alone = 0
 
