@@ -52,6 +52,8 @@ class FilesConfig(Model):
     """parquet keeps rows as they are; jsonl has one line per user or item, its list inside."""
     keep: Positive = 2
     """Runs kept; older folders are deleted."""
+    preview: bool = False
+    """Also write what `vlm4rec preview --copy FOLDER` shows, for a place without the tables."""
 
     @model_validator(mode="after")
     def _reachable(self) -> FilesConfig:

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
+from vlm4rec_spark import __version__
 from vlm4rec_spark.cli import _parser
 
 jobs = pytest.importorskip("databricks.bundles.jobs")
 schemas = pytest.importorskip("databricks.bundles.schemas")
 volumes = pytest.importorskip("databricks.bundles.volumes")
 experiments = pytest.importorskip("databricks.bundles.experiments")
+apps = pytest.importorskip("databricks.bundles.apps")
 
 pytestmark = pytest.mark.contract
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +27,7 @@ LOADERS = {
     "schemas": schemas.Schema,
     "volumes": volumes.Volume,
     "experiments": experiments.MlflowExperiment,
+    "apps": apps.App,
 }
 RESOURCES = [
     (file, kind, name, data)
@@ -33,6 +36,7 @@ RESOURCES = [
     for name, data in named.items()
 ]
 JOBS = {name: data for _, kind, name, data in RESOURCES if kind == "jobs"}
+APP = next(data for _, kind, _, data in RESOURCES if kind == "apps")
 
 
 @pytest.mark.parametrize(
@@ -73,6 +77,33 @@ def test_each_job_runs_once_at_a_time_waits_its_turn_retries_and_tells_failures(
 def test_only_the_catalog_job_asks_for_a_gpu() -> None:
     with_gpu = [name for name, job in JOBS.items() if "gpu" in yaml.safe_dump(job).lower()]
     assert with_gpu == ["catalog"]
+
+
+def test_the_app_shows_the_copy_in_a_volume_that_it_may_read_and_no_more() -> None:
+    program, *words = APP["config"]["command"]
+    assert program == "vlm4rec"
+    options = _parser().parse_args(words)
+    assert (options.host, options.port) == ("0.0.0.0", 8000)
+    places = [options.copy, options.set[0].removeprefix("images.base=")]
+    for granted, place in zip(APP["resources"], places, strict=True):
+        securable = granted["uc_securable"]
+        assert place == _folder_of(securable["securable_full_name"])
+        assert (securable["securable_type"], securable["permission"]) == ("VOLUME", "READ_VOLUME")
+
+
+def _folder_of(volume: str) -> str:
+    """Return the path of a volume by its three names, which hold dots of their own."""
+    return "/Volumes/" + "/".join(re.findall(r"\$\{[^}]+\}|[^.]+", volume))
+
+
+def test_the_app_installs_the_wheel_that_the_bundle_builds() -> None:
+    source = ROOT / "conf/databricks" / APP["source_code_path"]
+    lines = (source / "requirements.txt").read_text("utf-8").splitlines()
+    wheel = f"vlm4rec_spark-{__version__}-py3-none-any.whl"
+    assert [line for line in lines if not line.startswith("#")] == [f"./{wheel}[preview]"]
+    folder = source.resolve().relative_to(ROOT)
+    assert BUNDLE["artifacts"]["package"]["build"].endswith(f"cp dist/*.whl {folder}/")
+    assert BUNDLE["sync"]["include"] == [f"{folder}/*.whl"]
 
 
 def test_there_are_three_targets_and_production_is_no_ones_own_folder() -> None:

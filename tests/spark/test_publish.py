@@ -17,6 +17,8 @@ from vlm4rec_spark import delta
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.delta import TableNames
 from vlm4rec_spark.errors import ConfigError, PublishError
+from vlm4rec_spark.preview.shop import Shop
+from vlm4rec_spark.preview.volume import newest_copy
 from vlm4rec_spark.publish import job
 from vlm4rec_spark.runs import RunContext, record
 from vlm4rec_spark.tables import (
@@ -28,6 +30,8 @@ from vlm4rec_spark.tables import (
     SIMILAR_ITEMS,
     TableSpec,
 )
+from vlm4rec_spark.testing import unit_vectors
+from vlm4rec_spark.topk.snapshot_files import write_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -281,6 +285,25 @@ def test_files_appear_whole_and_the_newest_is_named(
     ]
     assert len(lines) == USERS
     assert [entry["rank"] for entry in lines[0]["items"]] == [1, 2, 3, 4, 5]
+
+
+def test_the_copy_for_the_preview_holds_what_its_pages_show(
+    spark: SparkSession, names: TableNames, tmp_path: Path
+) -> None:
+    fill(spark, names)
+    fill_catalogue(spark, names)
+    items = pa.table({"item_id": ["a", "b"], "available": [True, True]})
+    write_snapshot(tmp_path / "index/snapshot-1", items, unit_vectors(2, 4), "demo@1")
+    settings = (f"publish.files.folder={tmp_path}/out", "publish.files.preview=true",
+                f"topk.index_path={tmp_path}/index")  # fmt: skip
+    context = context_for(spark, names, None, *settings)
+    job.run(context)
+    shop = Shop(context.config, newest_copy(f"{tmp_path}/out"))
+    assert shop.items(["a"])["a"].description == "Red."
+    assert [word.value for word in shop.items(["a"])["a"].attributes] == ["red", None]
+    assert [place.rank for place in shop.listed("u00")] == [1, 2, 3, 4, 5]
+    assert list(shop.matrix().names) == ["a", "b"]
+    assert shop.spaces() == []
 
 
 def test_a_dry_run_counts_and_writes_nothing(

@@ -93,13 +93,18 @@ def _preview(options: argparse.Namespace) -> int:
     from vlm4rec_spark.preview.app import serve
 
     say(f"http://{options.host}:{options.port} (Ctrl-C ends it)")
-    serve(config_of(options), options.host, options.port)
+    serve(config_of(options), options.host, options.port, options.copy)
     return 0
 
 
 def _preview_options(parser: Parser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address; this machine only by default")
     parser.add_argument("--port", type=int, default=8484)
+    parser.add_argument(
+        "--copy",
+        metavar="FOLDER",
+        help="show what publish.files.preview wrote below publish.files.folder, not the tables",
+    )
 
 
 COMMANDS = (
@@ -110,8 +115,10 @@ COMMANDS = (
         "Search by a sentence, an item with its attributes and neighbours, a shopper's history\n"
         "beside the list, rules tried on it. Reads the tables below tables.location without\n"
         "Spark, writes nothing. There is no log-in: put one in front before you give it another\n"
-        "--host.\n\n"
-        "  vlm4rec preview --conf demo",
+        "--host. Where the tables are out of reach, as in a Databricks App, --copy shows the copy\n"
+        "that `vlm4rec publish` wrote; pictures are then read from their volume.\n\n"
+        "  vlm4rec preview --conf demo\n"
+        "  vlm4rec preview --copy /Volumes/main/recs/export",
         _preview_options,
     ),
     Command(

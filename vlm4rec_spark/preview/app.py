@@ -11,6 +11,7 @@ from vlm4rec_spark.catalog.images import PictureError, prepare
 from vlm4rec_spark.errors import MissingExtraError, Vlm4RecError
 from vlm4rec_spark.preview.rules import Trial, parsed, tried
 from vlm4rec_spark.preview.shop import Listed, Shop
+from vlm4rec_spark.preview.volume import newest_copy, picture_source
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -108,9 +109,8 @@ class Pages:
         item_id, position = request.path_params["item_id"], request.path_params["position"]
         uri = self.shop.picture_uri(item_id, position)
         try:
-            content = prepare(
-                read_picture(self._pictures, uri), PICTURE_SIDE, self._pictures.limits
-            )
+            raw = read_picture(self._pictures, picture_source(self._pictures, uri))
+            content = prepare(raw, PICTURE_SIDE, self._pictures.limits)
         except PictureError as error:
             logger.info("picture %d of %s: %s", position, item_id, error)
             return Response(status_code=404)
@@ -142,16 +142,17 @@ class Pages:
         return self._page("missing.html", 404, message=message, q="")
 
 
-def application(config: Config, host: str = LOOPBACK[0]) -> Starlette:
+def application(config: Config, host: str = LOOPBACK[0], copy: str | None = None) -> Starlette:
     """Return the application; it answers GET and HEAD only.
 
     Args:
         config: where the tables, the item matrix, the pictures and the log are.
         host: address it will listen on. On loopback it refuses requests under other names, so that
             a web page elsewhere cannot lead a browser here.
+        copy: `publish.files.folder`, to show the newest copy in it instead of the tables.
 
     Raises:
-        ConfigError: the tables are not there.
+        ConfigError: the tables, or the copy, are not there.
         MissingExtraError: starlette or jinja2 is not installed.
     """
     try:
@@ -161,7 +162,7 @@ def application(config: Config, host: str = LOOPBACK[0]) -> Starlette:
         from starlette.routing import Route
     except ImportError as error:
         raise MissingExtraError(error.name or "starlette", "preview") from error
-    pages = Pages(Shop(config))
+    pages = Pages(Shop(config, newest_copy(copy) if copy else None))
     allowed = list(LOOPBACK) if host in LOOPBACK else ["*"]
     return Starlette(
         routes=[
@@ -199,9 +200,9 @@ def _kind(content: bytes) -> str:
     return "image/png" if content.startswith(b"\x89PNG") else "image/jpeg"
 
 
-def serve(config: Config, host: str, port: int) -> None:
+def serve(config: Config, host: str, port: int, copy: str | None = None) -> None:
     """Serve the page until the process is interrupted."""
-    app = application(config, host)
+    app = application(config, host, copy)
     import uvicorn
 
     # The first search would wait for the encoder to load.

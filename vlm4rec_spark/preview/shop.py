@@ -1,7 +1,8 @@
-"""What the page shows, read from the Delta tables and the item matrix, without Spark.
+"""What the page shows, read from the tables and the item matrix, without Spark.
 
-Tables are opened anew for every question, so the page shows what the last run wrote. The matrix is
-memory-mapped, so a large catalogue costs disk, not memory.
+Tables are Delta, or Parquet in a copy that `vlm4rec publish` made. They are opened anew for every
+question, so the page shows what the last run wrote. The matrix is memory-mapped, so a large
+catalogue costs disk, not memory.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from vlm4rec_spark.errors import ConfigError, MissingExtraError, SchemaError
-from vlm4rec_spark.topk.snapshot import Snapshot, load_snapshot
+from vlm4rec_spark.topk.snapshot import Snapshot, load_snapshot, newest_snapshot
 
 if TYPE_CHECKING:
     from vlm4rec_spark.config import Config
@@ -80,21 +81,23 @@ class Event:
 class Shop:
     """The tables of one shop."""
 
-    def __init__(self, config: Config) -> None:
-        """Look for the tables where the configuration says they are.
+    def __init__(self, config: Config, copy: Path | None = None) -> None:
+        """Look for the tables where the configuration says they are, or in a copy.
 
         Raises:
             ConfigError: their folder is not configured or not there.
         """
         tables = config.tables
-        if not tables.location:
+        if not tables.location and not copy:
             raise ConfigError(
                 "vlm4rec preview reads tables from a folder; set tables.location to it "
-                "(--set tables.location=FOLDER)."
+                "(--set tables.location=FOLDER), or show what `vlm4rec publish` wrote there with "
+                "publish.files.preview (--copy FOLDER)."
             )
         self.config = config
-        self._folder = Path(tables.location).absolute() / tables.schema_name
-        if not (self._folder / "items" / "_delta_log").is_dir():
+        self._folder = copy or Path(tables.location or "").absolute() / tables.schema_name
+        self._index = copy / "index" if copy else Path(config.topk.index_path).absolute()
+        if not self._there("items"):
             raise ConfigError(
                 f"There are no tables in {self._folder}; run `vlm4rec catalog` first."
             )
@@ -105,11 +108,12 @@ class Shop:
         Raises:
             SchemaError: there is none yet.
         """
-        root = Path(self.config.topk.index_path).absolute()
-        found = sorted(root.glob("snapshot-*"), key=lambda path: path.stat().st_mtime)
+        found = newest_snapshot(self._index)
         if not found:
-            raise SchemaError(f"There is no item matrix in {root}; run `vlm4rec recommend` first.")
-        return load_snapshot(str(found[-1]))
+            raise SchemaError(
+                f"There is no item matrix in {self._index}; run `vlm4rec recommend` first."
+            )
+        return load_snapshot(str(found))
 
     def items(self, ids: Sequence[str]) -> dict[str, Item]:
         """Return the items with these ids, as many as there are."""
@@ -167,14 +171,10 @@ class Shop:
         None where only Spark can read the log.
         """
         source = self.config.sources.interactions
-        if source.format not in READABLE or not source.path or "://" in source.path:
+        if source.format not in READABLE or not source.path or not Path(source.path).exists():
             return None
         columns = source.columns
-        log = (
-            _delta(Path(source.path))
-            if source.format == "delta"
-            else ds.dataset(source.path, format=source.format)
-        )
+        log = _opened(Path(source.path), source.format)
         mine = pc.field(columns.user_id).cast(pa.string()) == user_id
         wanted = {"item": columns.item_id, "at": columns.timestamp, "kind": columns.event_type}
         named = {name: column for name, column in wanted.items() if column}
@@ -245,8 +245,8 @@ class Shop:
         if space == self.config.embed.serve_space:
             matrix = self.matrix()
             return matrix.names, matrix.vectors
-        table = _delta_table(self._folder / "item_vectors")
-        return _vectors(str(self._folder / "item_vectors"), table.version(), space)
+        folder = self._folder / "item_vectors"
+        return _vectors(str(folder), _version(folder), space)
 
     def ranked(self, ids: list[str], scores: npt.NDArray[Any]) -> list[Listed]:
         """Return items with their scores, in the order given."""
@@ -257,10 +257,10 @@ class Shop:
         ]
 
     def _there(self, name: str) -> bool:
-        return (self._folder / name / "_delta_log").is_dir()
+        return (self._folder / name).is_dir()
 
     def _dataset(self, name: str) -> ds.Dataset:
-        return _delta(self._folder / name)
+        return _opened(self._folder / name)
 
     def _rows(self, name: str, condition: ds.Expression) -> list[dict[str, Any]]:
         if not self._there(name):
@@ -277,8 +277,19 @@ def _delta_table(folder: Path, version: int | None = None) -> Any:
     return DeltaTable(str(folder), version=version)
 
 
-def _delta(folder: Path) -> ds.Dataset:
-    return _delta_table(folder).to_pyarrow_dataset()
+def _is_delta(folder: Path) -> bool:
+    return (folder / "_delta_log").is_dir()
+
+
+def _version(folder: Path) -> int:
+    """Return the version of a table; a copy has one only."""
+    return int(_delta_table(folder).version()) if _is_delta(folder) else 0
+
+
+def _opened(folder: Path, kind: str = "parquet", version: int | None = None) -> ds.Dataset:
+    if _is_delta(folder):
+        return _delta_table(folder, version).to_pyarrow_dataset()
+    return ds.dataset(folder, format=kind)
 
 
 @lru_cache(maxsize=4)
@@ -287,8 +298,7 @@ def _vectors(
 ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float32]]:
     """Return ids and vectors of a space as of a version of the table."""
     good = (ds.field("space") == space) & (ds.field("status") == "ok")
-    table = _delta_table(Path(folder), version).to_pyarrow_dataset()
-    table = table.to_table(["item_id", "vector"], filter=good)
+    table = _opened(Path(folder), version=version).to_table(["item_id", "vector"], filter=good)
     if not len(table) or len(table) > MOST_SPACE_ITEMS:
         return np.empty(0, np.str_), np.empty((0, 0), np.float32)
     flat = np.concatenate([c.flatten().to_numpy() for c in table["vector"].chunks])

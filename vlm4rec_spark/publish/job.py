@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
@@ -13,8 +15,9 @@ from vlm4rec_spark.errors import ConfigError, PublishError
 from vlm4rec_spark.publish.files import announce, prune, run_folder
 from vlm4rec_spark.publish.plan import in_slice, nested, published
 from vlm4rec_spark.publish.postgres import PostgresTarget, connected, jdbc_options, state_text
-from vlm4rec_spark.publish.published import PUBLISHED, PublishedTable
+from vlm4rec_spark.publish.published import PREVIEWED, PUBLISHED, PublishedTable
 from vlm4rec_spark.runs import RunReport
+from vlm4rec_spark.topk.snapshot import newest_snapshot
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -141,6 +144,19 @@ def _into_files(
             else:
                 nested(table, frame).write.json(str(folder / place), compression="gzip")
             written[table.name][kind] = place
+    if config.preview:
+        _copy_for_preview(context, folder / "preview")
     announce(folder, written)
     pruned = prune(folder, config.keep)
     return {"files_tables": len(written), "files_runs_deleted": len(pruned)}
+
+
+def _copy_for_preview(context: RunContext, folder: Path) -> None:
+    """Write the tables as Parquet and the item matrix, ScaNN's index left out: it is not read."""
+    for spec in PREVIEWED:
+        rows = delta.read(context.spark, spec, context.names)
+        rows.write.parquet(str(folder / spec.name))
+    matrix = newest_snapshot(Path(context.config.topk.index_path).absolute())
+    if matrix:
+        place = folder / "index" / matrix.name
+        shutil.copytree(matrix, place, ignore=shutil.ignore_patterns("index", "*.partial"))

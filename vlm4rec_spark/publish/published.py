@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from vlm4rec_spark.tables import (
     COMPLEMENTS,
     DESCRIPTIONS,
+    IMAGES,
+    ITEM_VECTORS,
     ITEMS,
+    PROFILES,
     RECOMMENDATIONS,
     SIMILAR_ITEMS,
     TableSpec,
@@ -93,3 +96,6 @@ PUBLISHED: dict[str, PublishedTable] = {
     )
 }
 """By name, in the order they are published."""
+
+PREVIEWED = (ITEMS, DESCRIPTIONS, IMAGES, ITEM_VECTORS, PROFILES, RECOMMENDATIONS)
+"""Tables that `vlm4rec preview` reads."""

@@ -175,6 +175,11 @@ def read_array(folder: str, name: str) -> npt.NDArray[Any]:
     return np.asarray(_mapped(Path(folder) / name))
 
 
+def newest_snapshot(root: Path) -> Path | None:
+    """Return the folder below `topk.index_path` that was written last; None: there is none yet."""
+    return max(root.glob("snapshot-*"), key=lambda path: path.stat().st_mtime, default=None)
+
+
 @lru_cache(maxsize=1)
 def load_snapshot(folder: str, beside: Beside | None = None) -> Snapshot:
     """Map a folder; once per process, as folders never change.
