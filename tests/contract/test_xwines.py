@@ -66,5 +66,5 @@ def test_wine_photographs_and_ratings_run_through_both_jobs(tmp_path: Path) -> N
     users = {row["user_id"] for row in lists}
     assert len(users) > 1300
     assert len(lists) == 10 * len(users)
-    assert first["descriptions.requests"] == 100
-    assert again["descriptions.requests"] == 0
+    assert first["describe.requests"] == 100
+    assert again["describe.requests"] == 0
