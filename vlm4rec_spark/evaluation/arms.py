@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vlm4rec_spark.evaluation.accuracy import Floats, Ints
     from vlm4rec_spark.evaluation.catalogue import Catalogue, Vectors
 
+NOTHING = np.empty(0, np.int64)
 FUSED_DEPTH = 100
 """Places of each list that rank fusion reads."""
 RANK_OFFSET = 60
@@ -112,9 +113,10 @@ class PopularArm:
         """See `Arm`."""
         known = block.catalogue
         counts = known.recent_users if self.recent else known.users
-        scores = counts.astype(np.float64)
+        order = best_scores(counts.astype(np.float64), block.pool, NOTHING, len(block.pool))
         for excluded in block.excluded:
-            yield best_scores(scores, block.pool, excluded, k)
+            head = order[: k + len(excluded)]
+            yield head[~np.isin(head, excluded)][:k]
 
 
 @dataclass(frozen=True)
