@@ -13,6 +13,7 @@ from hypothesis import settings
 
 from tests.ports import free_port
 from tests.postgres import Postgres, postgres_programs, running_postgres
+from tests.serverless import refuse
 from tests.small import SMALL
 from vlm4rec_spark.catalog.jdbc import POSTGRES_DRIVER
 from vlm4rec_spark.config import load_config
@@ -47,7 +48,8 @@ def own_environment() -> Iterator[None]:
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """Start Spark at the first test that needs it.
 
-    Classic, or Connect where VLM4REC_TEST_REMOTE says so (`local[2]`).
+    Classic, or Connect where VLM4REC_TEST_REMOTE says so (`local[2]`); what serverless compute
+    refuses it refuses, too.
     """
     from pyspark.sql.connect.client import DefaultChannelBuilder
 
@@ -67,6 +69,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
             warehouse=str(tmp_path_factory.mktemp("warehouse")),
             packages=(POSTGRES_DRIVER,),
         )
+        refuse(session, patch)
         yield session
         session.stop()
 
