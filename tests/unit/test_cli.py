@@ -19,6 +19,16 @@ def test_ddl_prints_every_table_without_spark(capsys: pytest.CaptureFixture[str]
     assert "ADD CONSTRAINT rank_from_one" in text
 
 
+def test_a_reader_that_has_enough_ends_no_command_with_an_error() -> None:
+    ddl = [sys.executable, "-m", "vlm4rec_spark.cli", "ddl"]
+    with subprocess.Popen(ddl, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 0)
+
+
 def test_a_wrong_setting_ends_with_2_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["catalog", "--set", "topkk.k=3"]) == 2
     assert "did you mean 'topk'?" in capsys.readouterr().err

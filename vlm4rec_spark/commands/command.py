@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,7 +90,11 @@ def say_job(options: argparse.Namespace, job: str) -> int:
 
 def say(text: str) -> None:
     """Write a line of the answer; logs go to the other stream."""
-    sys.stdout.write(text + "\n")
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has enough, as `| head` does; the work goes on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say_report(report: RunReport) -> int:
