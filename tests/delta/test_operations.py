@@ -64,6 +64,8 @@ def placed(spark: SparkSession, names: TableNames, tmp_path: Path) -> RunContext
     lists.write.parquet(f"{tmp_path}/index/landing/{names.schema}/recommendations")
     lists.write.parquet(f"{tmp_path}/out/run-1/recommendations.parquet")
     lists.select("user_id").write.json(f"{tmp_path}/out/run-2/recommendations.jsonl")
+    profiles = delta.read(spark, PROFILES, located)
+    profiles.write.parquet(f"{tmp_path}/out/run-3/preview/profiles")
     log = [{"user_id": "someone else", "item_id": "i1", "timestamp": NOW}]
     spark.createDataFrame(pa.Table.from_pylist(log)).write.parquet(f"{tmp_path}/log")
     return RunContext(spark, config, located, "r")
@@ -88,7 +90,8 @@ def test_a_forgotten_person_is_in_no_row_no_file_and_no_export(
     assert {p.name: p.before for p in counted}["table searches"] == 1
     places = forget(placed, MAGPIE, purge=True)
     assert all(p.is_clean for p in places), places
-    assert {"working files", "export run-1", "export run-2"} <= {p.name for p in places}
+    exports = {f"export run-{n}" for n in (1, 2, 3)}
+    assert {"working files", *exports} <= {p.name for p in places}
     assert mentions(tmp_path, MAGPIE) == []
     spark, names = placed.spark, placed.names
     assert [r["user_id"] for r in delta.read(spark, PROFILES, names).collect()] == ["someone else"]
