@@ -32,14 +32,12 @@ settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_environment() -> Iterator[None]:
-    """Keep the model servers of test processes that run side by side apart; JVMs start quickly."""
+def own_temp_folder() -> Iterator[None]:
+    """Keep the model servers of test processes that run side by side apart."""
     # Not below pytest's folders: the path of a unix socket has 107 bytes.
     with tempfile.TemporaryDirectory(prefix="tests-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)  # PostgreSQL runs as a user of its own
         os.environ["TMPDIR"] = folder
-        # A JVM that lives for a minute spends more on optimising its code than it gains.
-        os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:CompileThresholdScaling=5")
         tempfile.tempdir = None  # read again
         yield
 

@@ -89,16 +89,21 @@ def _catalogue(folder: Path, n_items: int, n_users: int) -> None:
     write_catalogue(folder / "catalogue", table, n_users)
 
 
+def _user_id() -> Column:
+    return F.concat(F.lit("u"), F.col("id")).alias("user_id")
+
+
+def _item_id(number: str, n_items: int) -> Column:
+    return F.format_string("i%07d", F.expr(f"pmod({number}, {n_items})")).alias("item_id")
+
+
 def _write(spark: SparkSession, folder: Path, n_users: int, n_items: int) -> None:
     """Write lists and a test in which about half of the users find something."""
-    users = spark.range(n_users).select(
-        F.concat(F.lit("u"), F.col("id")).alias("user_id"), F.xxhash64("id").alias("h")
-    )
+    users = spark.range(n_users).select(_user_id(), F.xxhash64("id").alias("h"))
     ranks = F.explode(F.sequence(F.lit(1), F.lit(K))).alias("rank")
 
     def item(place: str) -> Column:
-        number = F.expr(f"pmod(h + 7919L * ({place}), {n_items})")
-        return F.format_string("i%07d", number).alias("item_id")
+        return _item_id(f"h + 7919L * ({place})", n_items)
 
     users.select("user_id", "h", ranks).select(
         F.lit("bench").alias("arm"), F.lit("all").alias("pool"), F.lit("kept").alias("variants"),
@@ -124,10 +129,8 @@ def _ours(spark: SparkSession, folder: Path, part: str, n_users: int) -> tuple[f
 def _popular(spark: SparkSession, folder: Path, n_users: int, n_items: int) -> float:
     """Return the seconds that lists by popularity take."""
     place = F.explode(F.sequence(F.lit(1), F.lit(EVENTS))).alias("place")
-    number = F.expr(f"pmod(xxhash64(id) + 104729L * place, {n_items})")
     spark.range(n_users).select("id", place).select(
-        F.concat(F.lit("u"), F.col("id")).alias("user_id"),
-        F.format_string("i%07d", number).alias("item_id"),
+        _user_id(), _item_id("xxhash64(id) + 104729L * place", n_items),
         F.lit(1.0).alias("weight"), F.lit(True).alias("seen"),
     ).write.parquet(str(folder / "history"))  # fmt: skip
     history = spark.read.parquet(str(folder / "history"))

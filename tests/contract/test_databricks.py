@@ -8,21 +8,16 @@ from typing import Any
 
 import pytest
 import yaml
+from databricks.bundles import apps, experiments, jobs, schemas, volumes
 
 from vlm4rec_spark import __version__
 from vlm4rec_spark.cli import _parser
-
-jobs = pytest.importorskip("databricks.bundles.jobs")
-schemas = pytest.importorskip("databricks.bundles.schemas")
-volumes = pytest.importorskip("databricks.bundles.volumes")
-experiments = pytest.importorskip("databricks.bundles.experiments")
-apps = pytest.importorskip("databricks.bundles.apps")
 
 pytestmark = pytest.mark.contract
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE: dict[str, Any] = yaml.safe_load((ROOT / "databricks.yml").read_text("utf-8"))
 FILES = sorted(file for pattern in BUNDLE["include"] for file in ROOT.glob(pattern))
-LOADERS = {
+LOADERS: dict[str, Any] = {
     "jobs": jobs.Job,
     "schemas": schemas.Schema,
     "volumes": volumes.Volume,
@@ -128,4 +123,4 @@ def test_no_secret_stands_in_the_bundle() -> None:
 
 def test_the_loader_refuses_a_misspelt_field() -> None:
     with pytest.raises((TypeError, ValueError)):
-        jobs.Job.from_dict({"name": "x", "taskz": []})
+        LOADERS["jobs"].from_dict({"name": "x", "taskz": []})

@@ -14,8 +14,6 @@ from vlm4rec_spark.errors import ConfigError
 from vlm4rec_spark.preview.app import application
 from vlm4rec_spark.preview.rules import Rule, parsed
 
-pytest.importorskip("starlette")
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -117,5 +115,9 @@ def test_unknown_items_and_shoppers_are_404(page: TestClient) -> None:
 def test_without_tables_the_setting_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tables\.location"):
         application(load_config())
+    config = load_config(None, [f"tables.location={tmp_path}"])
     with pytest.raises(ConfigError, match="no tables in"):
-        application(load_config(None, [f"tables.location={tmp_path}"]))
+        application(config)
+    (tmp_path / config.tables.schema_name / "items").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="no tables in"):  # a folder is no table yet
+        application(config)

@@ -18,9 +18,6 @@ from vlm4rec_spark.preview import volume
 from vlm4rec_spark.preview.app import application
 from vlm4rec_spark.publish.published import PREVIEWED
 
-pytest.importorskip("starlette")
-pytest.importorskip("databricks.sdk")
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path

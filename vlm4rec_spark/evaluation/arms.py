@@ -113,7 +113,8 @@ class PopularArm:
         """See `Arm`."""
         known = block.catalogue
         counts = known.recent_users if self.recent else known.users
-        order = best_scores(counts.astype(np.float64), block.pool, NOTHING, len(block.pool))
+        deepest = k + max(map(len, block.excluded), default=0)
+        order = best_scores(counts.astype(np.float64), block.pool, NOTHING, deepest)
         for excluded in block.excluded:
             head = order[: k + len(excluded)]
             yield head[~np.isin(head, excluded)][:k]

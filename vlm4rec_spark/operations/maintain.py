@@ -12,6 +12,7 @@ from vlm4rec_spark import delta
 from vlm4rec_spark.errors import ConfigError
 from vlm4rec_spark.operations.migrations import STORED, pending
 from vlm4rec_spark.runs import RunReport
+from vlm4rec_spark.topk.snapshot import snapshots
 from vlm4rec_spark.topk.snapshot_files import KEPT
 
 if TYPE_CHECKING:
@@ -105,10 +106,9 @@ def prune_matrices(root: Path, *, dry_run: bool = False) -> int:
     The newest ones stay (a run may still read the one before), and folders in the making do,
     unless they are a day old.
     """
-    whole = sorted(root.glob("snapshot-*"), key=lambda p: p.stat().st_mtime, reverse=True)
     now = time.time()
     dead = [p for p in root.glob(".partial-*") if now - p.stat().st_mtime > PARTIAL_AFTER_S]
-    old = [*whole[KEPT:], *dead]
+    old = [*snapshots(root)[KEPT:], *dead]
     for folder in () if dry_run else old:
         shutil.rmtree(folder, ignore_errors=True)
     return len(old)

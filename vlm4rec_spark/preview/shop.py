@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from vlm4rec_spark.errors import ConfigError, MissingExtraError, SchemaError
-from vlm4rec_spark.topk.snapshot import Snapshot, load_snapshot, newest_snapshot
+from vlm4rec_spark.topk.snapshot import Snapshot, load_snapshot, snapshots
 
 if TYPE_CHECKING:
     from vlm4rec_spark.config import Config
@@ -95,6 +95,7 @@ class Shop:
                 "publish.files.preview (--copy FOLDER)."
             )
         self.config = config
+        self._is_copy = copy is not None
         self._folder = copy or Path(tables.location or "").absolute() / tables.schema_name
         self._index = copy / "index" if copy else Path(config.topk.index_path).absolute()
         if not self._there("items"):
@@ -108,12 +109,12 @@ class Shop:
         Raises:
             SchemaError: there is none yet.
         """
-        found = newest_snapshot(self._index)
+        found = snapshots(self._index)
         if not found:
             raise SchemaError(
                 f"There is no item matrix in {self._index}; run `vlm4rec recommend` first."
             )
-        return load_snapshot(str(found))
+        return load_snapshot(str(found[0]))
 
     def items(self, ids: Sequence[str]) -> dict[str, Item]:
         """Return the items with these ids, as many as there are."""
@@ -257,7 +258,8 @@ class Shop:
         ]
 
     def _there(self, name: str) -> bool:
-        return (self._folder / name).is_dir()
+        folder = self._folder / name
+        return folder.is_dir() if self._is_copy else _is_delta(folder)
 
     def _dataset(self, name: str) -> ds.Dataset:
         return _opened(self._folder / name)

@@ -17,7 +17,7 @@ from vlm4rec_spark.publish.plan import in_slice, nested, published
 from vlm4rec_spark.publish.postgres import PostgresTarget, connected, jdbc_options, state_text
 from vlm4rec_spark.publish.published import PREVIEWED, PUBLISHED, PublishedTable
 from vlm4rec_spark.runs import RunReport
-from vlm4rec_spark.topk.snapshot import newest_snapshot
+from vlm4rec_spark.topk.snapshot import snapshots
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -156,7 +156,7 @@ def _copy_for_preview(context: RunContext, folder: Path) -> None:
     for spec in PREVIEWED:
         rows = delta.read(context.spark, spec, context.names)
         rows.write.parquet(str(folder / spec.name))
-    matrix = newest_snapshot(Path(context.config.topk.index_path).absolute())
-    if matrix:
-        place = folder / "index" / matrix.name
-        shutil.copytree(matrix, place, ignore=shutil.ignore_patterns("index", "*.partial"))
+    found = snapshots(Path(context.config.topk.index_path).absolute())
+    if found:
+        place = folder / "index" / found[0].name
+        shutil.copytree(found[0], place, ignore=shutil.ignore_patterns("index", "*.partial"))

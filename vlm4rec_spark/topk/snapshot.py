@@ -175,9 +175,10 @@ def read_array(folder: str, name: str) -> npt.NDArray[Any]:
     return np.asarray(_mapped(Path(folder) / name))
 
 
-def newest_snapshot(root: Path) -> Path | None:
-    """Return the folder below `topk.index_path` that was written last; None: there is none yet."""
-    return max(root.glob("snapshot-*"), key=lambda path: path.stat().st_mtime, default=None)
+def snapshots(root: Path) -> list[Path]:
+    """Return the folders below `topk.index_path`, the newest first."""
+    found = root.glob("snapshot-*")
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ from vlm4rec_spark.topk.effects import fitted
 from vlm4rec_spark.topk.engines import scann
 from vlm4rec_spark.topk.engines.leaves import build_leaves
 from vlm4rec_spark.topk.facets import facet_matrix
-from vlm4rec_spark.topk.snapshot import FORMAT, ITEMS, Vectors
+from vlm4rec_spark.topk.snapshot import FORMAT, ITEMS, Vectors, snapshots
 from vlm4rec_spark.topk.words import coded
 
 KEPT = 2
@@ -123,8 +123,7 @@ def _sha256(path: Path) -> str:
 
 
 def _forget_old(newest: Path) -> None:
-    others = [p for p in newest.parent.glob("snapshot-*") if p != newest]
-    others.sort(key=lambda p: p.stat().st_mtime, reverse=True)
+    others = [path for path in snapshots(newest.parent) if path != newest]
     for folder in others[KEPT - 1 :]:
         shutil.rmtree(folder, ignore_errors=True)
 
