@@ -90,6 +90,10 @@ test-lowest: $(INSTALLED) ## The unit tests on the oldest release of each depend
 bench-evaluate: $(INSTALLED) ## Metrics of a million lists (USERS=), beside RecTools (RECTOOLS=its python)
 	$(BIN)/python -m tests.bench.evaluate --users $(or $(USERS),1000000) --rectools "$(RECTOOLS)"
 
+.PHONY: bench-baselines
+bench-baselines: $(INSTALLED) ## Lists for a million users (USERS=) by popularity, item-kNN and EASE
+	$(BIN)/python -m tests.bench.baselines --users $(or $(USERS),1000000)
+
 .PHONY: bench-window
 bench-window: $(INSTALLED) ## How busy the pull-ahead window keeps a simulated engine
 	$(BIN)/python -m tests.bench.window

@@ -122,6 +122,10 @@ class EvaluateConfig(Model):
     """Name -> changed profile options, over the vectors of `embed.serve_space`."""
     sources: tuple[ArmSource, ...] = ()
     """Arms of your own."""
+    misaligned_schema: Text | None = None
+    """Where the catalog job ran with a prompt about something else (`tables.schema` of a run with
+    `describe.attributes=photograph`): what it says is the arm `misaligned`. Null: the arm is a text
+    about the picture's file, which costs no request."""
     baseline: Text = "title"
     """Arm that differences are taken to."""
     resamples: Annotated[int, Field(ge=100)] = 10_000

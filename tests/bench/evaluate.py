@@ -1,4 +1,4 @@
-"""Metrics of a million lists on Spark, and of a part of them by RecTools; lists by popularity.
+"""Metrics of a million lists on Spark, and of a part of them by RecTools.
 
     make bench-evaluate
     make bench-evaluate USERS=200000 RECTOOLS=/tmp/rectools/bin/python
@@ -6,8 +6,7 @@
 RecTools needs numpy < 2 (and pyarrow < 20), so it lives in an environment of its own; without
 RECTOOLS only ours are measured. Both get the same Parquet files and compute NDCG, MAP, MRR, hit
 rate, recall, precision, novelty, serendipity and ARP; ours also does slices and three more views.
-`popular_seconds` is what the popularity arm takes to list for all users, from five events each, in
-the four views of an evaluation. Ends with one line of JSON.
+Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -27,17 +26,14 @@ import pyarrow as pa
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark.evaluation import plan
-from vlm4rec_spark.evaluation.arms import PopularArm
 from vlm4rec_spark.evaluation.catalogue import ITEMS, write_catalogue
 from vlm4rec_spark.evaluation.measure import UNITS, MeasureSpec
-from vlm4rec_spark.evaluation.ranking import RankSpec
 from vlm4rec_spark.session import build_session
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 K = 10
-EVENTS = 5
 PEER = Path(__file__).with_name("rectools_metrics.py")
 
 
@@ -59,12 +55,10 @@ def main() -> None:
         _write(spark, folder / "whole", given.users, given.items)
         _write(spark, folder / "part", given.peer_users, given.items)
         seconds, _ = _ours(spark, folder, "whole", given.users)
-        popular_seconds = _popular(spark, folder, given.users, given.items)
         part_seconds, ndcg = _ours(spark, folder, "part", given.peer_users)
         result: dict[str, object] = {
             "bench": "evaluate", "users": given.users, "items": given.items, "k": K,
             "seconds": round(seconds, 1), "rows_per_s": round(K * given.users / seconds),
-            "popular_seconds": round(popular_seconds, 1),
             "part_users": given.peer_users, "part_seconds": round(part_seconds, 1),
         }  # fmt: skip
         if given.rectools:
@@ -124,23 +118,6 @@ def _ours(spark: SparkSession, folder: Path, part: str, n_users: int) -> tuple[f
     started = time.monotonic()
     found = _summed(plan.measured(lists, truth, n_users, spec))
     return time.monotonic() - started, found
-
-
-def _popular(spark: SparkSession, folder: Path, n_users: int, n_items: int) -> float:
-    """Return the seconds that lists by popularity take."""
-    place = F.explode(F.sequence(F.lit(1), F.lit(EVENTS))).alias("place")
-    spark.range(n_users).select("id", place).select(
-        _user_id(), _item_id("xxhash64(id) + 104729L * place", n_items),
-        F.lit(1.0).alias("weight"), F.lit(True).alias("seen"),
-    ).write.parquet(str(folder / "history"))  # fmt: skip
-    history = spark.read.parquet(str(folder / "history"))
-    spec = RankSpec(str(folder / "catalogue"), (PopularArm("popular"),), K)
-    started = time.monotonic()
-    made = plan.lists(history, n_users, spec).agg(F.count("*")).collect()[0][0]
-    taken = time.monotonic() - started
-    if made < K * n_users:
-        raise RuntimeError(f"{made:,} rows of lists for {n_users:,} users, {K} each were expected")
-    return taken
 
 
 def _summed(measured: DataFrame) -> float:

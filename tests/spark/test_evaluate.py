@@ -17,9 +17,10 @@ from vlm4rec_spark.config_evaluation import ArmSource
 from vlm4rec_spark.errors import EvaluationError
 from vlm4rec_spark.evaluation import job, split
 from vlm4rec_spark.evaluation.items_job import prepare, read_pairs
+from vlm4rec_spark.evaluation.misaligned_job import misaligned_texts
 from vlm4rec_spark.evaluation.sources_job import read_columns
 from vlm4rec_spark.profiles.job import judged_events
-from vlm4rec_spark.tables import ITEMS, METRICS, METRICS_PER_USER
+from vlm4rec_spark.tables import DESCRIPTIONS, ITEMS, METRICS, METRICS_PER_USER
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -153,6 +154,30 @@ def test_the_last_n_split_tests_the_last_events_of_each_user(
         F.count_if(F.col("fate") != "train").alias("n"),
     )
     assert all(row["train"] < row["after"] and row["n"] == 1 for row in rows.collect())
+
+
+def test_the_misaligned_arm_is_what_a_prompt_about_something_else_made_the_model_say(
+    spark: SparkSession, names: TableNames, tmp_path: Path
+) -> None:
+    other = dataclasses.replace(names, schema=f"{names.schema}_photograph")
+    context = shop.make_context(
+        spark, names, tmp_path, f"evaluate.misaligned_schema={other.schema}"
+    )
+    with pytest.raises(EvaluationError, match="holds no descriptions"):
+        misaligned_texts(context)
+    answer: shop.Row = {"request_key": "r1", "status": "ok", "description": "a blue silk dress"}
+    said: list[object] = [("light", {"value": "soft", "confidence": None})]
+    for where, key, prompt in ((names, "r1", "product"), (other, "p1", "product")):
+        shop.write(spark, where, ITEMS, [{**shop.item_row(1), "request_key": key}])
+        row: shop.Row = {**answer, "request_key": key, "prompt_version": prompt, "attributes": said}
+        shop.write(spark, where, DESCRIPTIONS, [row])
+    with pytest.raises(EvaluationError, match="descriptions by the catalogue's own prompt"):
+        misaligned_texts(context)
+    shop.write(spark, other, DESCRIPTIONS, [{**row, "prompt_version": "photograph"}])
+    texts = misaligned_texts(context)
+    assert texts is not None
+    assert [tuple(row) for row in texts.collect()] == [("i01", "misaligned", "light: soft")]
+    spark.sql(f"DROP SCHEMA {other.qualified_schema} CASCADE")
 
 
 @pytest.mark.parametrize(

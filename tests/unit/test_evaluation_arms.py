@@ -38,7 +38,7 @@ from vlm4rec_spark.topk.lists import ListSpec, block_lists
 from vlm4rec_spark.topk.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from vlm4rec_spark.evaluation.accuracy import Floats, Ints
+    from vlm4rec_spark.evaluation.accuracy import Floats
 
 N, USERS, K = 40, 12, 6
 
@@ -266,24 +266,6 @@ def test_excluded_users_still_meet_a_block_of_one_shape(catalogue: Catalogue) ->
         assert len(list(arm.rank(view, K))) == len(block.users)
 
 
-@given(
-    st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=15),
-    st.sets(st.integers(0, 14)),
-    st.integers(1, 8),
-)
-def test_the_best_scores_are_those_of_a_full_sort(
-    scores: list[float], banned: set[int], k: int
-) -> None:
-    pool: Ints = np.arange(len(scores), dtype=np.int64)
-    excluded = np.array(sorted(banned & set(range(len(scores)))), np.int64)
-    found = best_scores(np.array(scores), pool, excluded, k).tolist()
-    wanted = [
-        i for i in sorted(range(len(scores)), key=lambda i: (-scores[i], i))
-        if i not in banned and scores[i] > 0
-    ]  # fmt: skip
-    assert found == wanted[:k]
-
-
 def test_variants_and_equal_pictures_chain_into_one_group_but_placeholders_do_not() -> None:
     table = pa.table(
         {
@@ -295,3 +277,24 @@ def test_variants_and_equal_pictures_chain_into_one_group_but_placeholders_do_no
     assert len({int(g) for g in groups[:3]}) == 1
     assert groups[3] != groups[0]
     assert len({int(g) for g in groups[4:]}) == 20
+
+
+@given(
+    scores=st.lists(
+        st.sampled_from([-0.1, 0.0, 3e-7, 0.1, 0.1 + 4e-7, 0.1 + 6e-7, 0.2]), max_size=30
+    ),
+    k=st.integers(1, 8),
+    data=st.data(),
+)
+def test_the_best_scores_are_those_of_a_full_sort_of_rounded_scores(
+    scores: list[float], k: int, data: st.DataObject
+) -> None:
+    rows = st.lists(st.sampled_from(range(len(scores) or 1)), unique=True)
+    pool = sorted(data.draw(rows)) if scores else []
+    excluded = sorted(data.draw(rows)) if scores else []
+    rounded = {row: round(scores[row], 6) for row in pool if row not in excluded}
+    wanted = sorted((row for row in rounded if rounded[row] > 0), key=lambda r: (-rounded[r], r))[
+        :k
+    ]
+    found = best_scores(np.array(scores), np.array(pool, int), np.array(excluded, int), k)
+    assert found.tolist() == wanted

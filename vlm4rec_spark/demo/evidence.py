@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlm4rec_spark import __version__
+from vlm4rec_spark.pipeline import Pipeline
 from vlm4rec_spark.runs import git_commit
 
 if TYPE_CHECKING:
-    from vlm4rec_spark.pipeline import Pipeline
     from vlm4rec_spark.runs import RunReport
 
 CHANGES = ("new", "changed", "left", "requests", "encoded", "list_rows_changed")
@@ -42,10 +42,24 @@ def evidence(
     is_same = before.get("evidence_key") == key and not _changes(jobs)
     if is_same and all(Path(page).is_file() for page in told.values()):
         return {**told, "ndcg": before["ndcg"], "evidence_key": key}
+    describe_the_photographs(pipeline)
     figures = pipeline.evaluate().figures
     pipeline.audit()
     ndcg = {name.partition("ndcg_")[2]: round(value, 4) for name, value in figures.items()}
     return {**told, "ndcg": ndcg, "evidence_key": key}
+
+
+def describe_the_photographs(pipeline: Pipeline) -> None:
+    """Run the catalog job once more, with a prompt about something else: a control."""
+    config = pipeline.context.config
+    changes = {
+        "tables": config.tables.model_copy(
+            update={"schema_name": config.evaluate.misaligned_schema}
+        ),
+        "describe": config.describe.model_copy(update={"attributes": "photograph"}),
+        "embed": config.embed.model_copy(update={"texts": ("attributes",)}),
+    }
+    Pipeline(pipeline.context.spark, config.model_copy(update=changes)).catalog()
 
 
 def _changes(jobs: tuple[RunReport, RunReport]) -> int:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from vlm4rec_spark.profiles.vectors import MEAN, Fusion, Histories, Profiles, query_profiles
 from vlm4rec_spark.topk.engines.exact import ExactEngine
@@ -30,6 +31,8 @@ FUSED_DEPTH = 100
 RANK_OFFSET = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke, Buettcher 2009)."""
 
+ROUNDING = 10.0**-DIGITS
+"""Scores this near to each other can round to the same."""
 LIFT = 2.0
 """Added to cosines, so that every item with a vector scores above 0."""
 
@@ -135,10 +138,12 @@ class NeighbourArm:
         """See `Arm`."""
         near, cosine = block.catalogue.model("item_knn")[:, :, : self.neighbours]
         for user, excluded in enumerate(block.excluded):
-            rows, _ = block.history(user)
-            scores = np.zeros(len(near))
-            np.add.at(scores, near[rows].astype(np.int64).ravel(), cosine[rows].ravel())
-            yield best_scores(scores, block.pool, excluded, k)
+            had, _ = block.history(user)
+            # Only neighbours score above 0: the catalogue's size does not count.
+            rows, place = np.unique(near[had].astype(np.int64), return_inverse=True)
+            allowed = _within(rows, block.pool) & ~_within(rows, excluded)
+            scores: Floats = np.where(allowed, np.bincount(place.ravel(), cosine[had].ravel()), 0.0)
+            yield _best(rows, scores, k)
 
 
 @dataclass(frozen=True)
@@ -203,14 +208,31 @@ def best_scores(scores: Floats, pool: Ints, excluded: Ints, k: int) -> Ints:
     >>> best_scores(np.array([0.5, 0.9, 0.9, 0.0]), np.arange(4), np.array([1]), 3).tolist()
     [2, 0]
     """
-    rows = np.setdiff1d(pool, excluded, assume_unique=True)
-    known = np.round(scores[rows], DIGITS)
-    rows, known = rows[known > 0], known[known > 0]
+    known = scores[pool]
+    known[np.searchsorted(pool, excluded[_within(excluded, pool)])] = 0.0
+    return _best(pool, known, k)
+
+
+def _best(rows: Ints, scores: Floats, k: int) -> Ints:
+    """Return the rows with the k best scores above 0; rows are ascending, none twice."""
     if len(rows) > k:
-        least = np.partition(known, len(known) - k)[len(known) - k]
-        rows, known = rows[known >= least], known[known >= least]
+        # Scores that differ by rounding alone are ties, so rounding comes before the choice.
+        least = np.partition(scores, len(scores) - k)[len(scores) - k] - ROUNDING
+        near = scores >= least
+        rows, scores = rows[near], scores[near]
+    known = np.round(scores, DIGITS)
+    rows, known = rows[known > 0], known[known > 0]
     best: Ints = rows[np.lexsort((rows, -known))][:k]
     return best
+
+
+def _within(rows: Ints, pool: Ints) -> npt.NDArray[np.bool_]:
+    """Tell of each row whether it is in an ascending pool."""
+    if not len(pool):
+        return np.zeros(len(rows), np.bool_)
+    place = np.minimum(np.searchsorted(pool, rows), len(pool) - 1)
+    found: npt.NDArray[np.bool_] = pool[place] == rows
+    return found
 
 
 def _masks(excluded: list[Ints], snapshot: Snapshot) -> Masks:

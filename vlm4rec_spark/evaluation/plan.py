@@ -146,8 +146,8 @@ def more_texts(items: DataFrame, images: DataFrame) -> DataFrame:
     """Return item_id, space, text of the texts that no description takes part in.
 
     `catalog`: what the catalogue says apart from the title: category, brand, free attributes.
-    `misaligned`: the picture's file instead of what it shows, a control: a caption that describes
-    something else must not recommend.
+    `misaligned`: the picture's file instead of what it shows, a control: a text that describes
+    something else must not recommend (`misaligned_job` has the one that asks the model).
     """
     free = F.array_sort(
         F.transform(

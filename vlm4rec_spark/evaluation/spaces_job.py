@@ -20,6 +20,7 @@ from vlm4rec_spark.embeddings.visual_job import embed_pictures, visual_vectors
 from vlm4rec_spark.errors import EvaluationError, MissingExtraError
 from vlm4rec_spark.evaluation import plan
 from vlm4rec_spark.evaluation.catalogue import Catalogue, save_array
+from vlm4rec_spark.evaluation.misaligned_job import misaligned_texts
 from vlm4rec_spark.evaluation.sources_job import read_columns
 from vlm4rec_spark.tables import DESCRIPTIONS, EMBEDDINGS, IMAGES, ITEMS
 from vlm4rec_spark.topk.landing import landed
@@ -86,9 +87,13 @@ def item_space_texts(context: RunContext) -> DataFrame:
     wanted = text_spaces(context)
     variants = tuple(space for space in VARIANTS if space in wanted)
     texts = item_texts(items, descriptions, variants).where("text IS NOT NULL")
+    asked_again = misaligned_texts(context) if "misaligned" in wanted else None
+    more = [space for space in wanted if space != "misaligned" or asked_again is None]
     texts = texts.select("item_id", "space", "text").unionByName(
-        plan.more_texts(items, images).where(F.col("space").isin(wanted))
+        plan.more_texts(items, images).where(F.col("space").isin(more))
     )
+    if asked_again is not None:
+        texts = texts.unionByName(asked_again)
     for source in context.config.evaluate.sources:
         if source.holds == "texts":
             own = read_columns(context, source).where("trim(text) <> ''")
