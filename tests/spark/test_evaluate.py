@@ -165,15 +165,14 @@ def test_the_misaligned_arm_is_what_a_prompt_about_something_else_made_the_model
     )
     with pytest.raises(EvaluationError, match="holds no descriptions"):
         misaligned_texts(context)
-    answer: shop.Row = {"request_key": "r1", "status": "ok", "description": "a blue silk dress"}
     said: list[object] = [("light", {"value": "soft", "confidence": None})]
-    for where, key, prompt in ((names, "r1", "product"), (other, "p1", "product")):
-        shop.write(spark, where, ITEMS, [{**shop.item_row(1), "request_key": key}])
-        row: shop.Row = {**answer, "request_key": key, "prompt_version": prompt, "attributes": said}
-        shop.write(spark, where, DESCRIPTIONS, [row])
+    answer: shop.Row = {"request_key": "p1", "status": "ok", "description": "a blue silk dress"}
+    shop.write(spark, other, DESCRIPTIONS, [{**answer, "attributes": said}])
+    for where in (names, other):
+        shop.write(spark, where, ITEMS, [shop.item_row(1)])
     with pytest.raises(EvaluationError, match="descriptions by the catalogue's own prompt"):
         misaligned_texts(context)
-    shop.write(spark, other, DESCRIPTIONS, [{**row, "prompt_version": "photograph"}])
+    shop.write(spark, other, ITEMS, [{**shop.item_row(1), "request_key": "p1"}])
     texts = misaligned_texts(context)
     assert texts is not None
     assert [tuple(row) for row in texts.collect()] == [("i01", "misaligned", "light: soft")]

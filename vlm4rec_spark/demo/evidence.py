@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlm4rec_spark import __version__
-from vlm4rec_spark.pipeline import Pipeline
 from vlm4rec_spark.runs import git_commit
 
 if TYPE_CHECKING:
+    from vlm4rec_spark.pipeline import Pipeline
     from vlm4rec_spark.runs import RunReport
 
 CHANGES = ("new", "changed", "left", "requests", "encoded", "list_rows_changed")
@@ -39,30 +40,17 @@ def evidence(
         "audit": str(Path(config.audit.report) / "audit.html"),
     }
     before = json.loads(summary_file.read_text("utf-8")) if summary_file.is_file() else {}
-    is_same = before.get("evidence_key") == key and not _changes(jobs)
+    is_same = before.get("evidence_key") == key and not changes(jobs)
     if is_same and all(Path(page).is_file() for page in told.values()):
         return {**told, "ndcg": before["ndcg"], "evidence_key": key}
-    describe_the_photographs(pipeline)
     figures = pipeline.evaluate().figures
     pipeline.audit()
     ndcg = {name.partition("ndcg_")[2]: round(value, 4) for name, value in figures.items()}
     return {**told, "ndcg": ndcg, "evidence_key": key}
 
 
-def describe_the_photographs(pipeline: Pipeline) -> None:
-    """Run the catalog job once more, with a prompt about something else: a control."""
-    config = pipeline.context.config
-    changes = {
-        "tables": config.tables.model_copy(
-            update={"schema_name": config.evaluate.misaligned_schema}
-        ),
-        "describe": config.describe.model_copy(update={"attributes": "photograph"}),
-        "embed": config.embed.model_copy(update={"texts": ("attributes",)}),
-    }
-    Pipeline(pipeline.context.spark, config.model_copy(update=changes)).catalog()
-
-
-def _changes(jobs: tuple[RunReport, RunReport]) -> int:
+def changes(jobs: Sequence[RunReport]) -> int:
+    """Return how many things the jobs changed."""
     counts = [item for report in jobs for item in report.counts.items()]
     return sum(count for name, count in counts if name.rpartition(".")[2] in CHANGES)
 

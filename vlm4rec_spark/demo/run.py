@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vlm4rec_spark import delta
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.demo.evidence import evidence, told
+from vlm4rec_spark.demo.misaligned import describe_misaligned
 from vlm4rec_spark.demo.world import write_world
 from vlm4rec_spark.pipeline import Pipeline
 from vlm4rec_spark.session import build_session
@@ -48,7 +49,9 @@ def run(conf: str = "demo", overrides: Sequence[str] = (), shop: ShopConfig | No
     write_world(FOLDER / "shop", shop)
     spark = build_session("vlm4rec-demo", warehouse=str(FOLDER / "warehouse"))
     pipeline = Pipeline(spark, config)
-    catalog, recommend = pipeline.catalog(), pipeline.recommend()
+    catalog = pipeline.catalog()
+    describe_misaligned(pipeline, catalog)  # while the model server still runs
+    recommend = pipeline.recommend()
     summary = summarise(pipeline.context, catalog, recommend)
     summary |= evidence(pipeline, (catalog, recommend), SUMMARY)
     summary["seconds"] = round(time.monotonic() - started, 1)

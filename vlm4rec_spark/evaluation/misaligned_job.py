@@ -15,7 +15,6 @@ from vlm4rec_spark.tables import DESCRIPTIONS, ITEMS
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from vlm4rec_spark.delta import TableNames
     from vlm4rec_spark.runs import RunContext
 
 
@@ -28,25 +27,21 @@ def misaligned_texts(context: RunContext) -> DataFrame | None:
     schema = context.config.evaluate.misaligned_schema
     if schema is None:
         return None
-    other = replace(context.names, schema=schema)
-    theirs = _prompts(context, other)
-    if not theirs or theirs & _prompts(context, context.names):
-        found = "descriptions by the catalogue's own prompt" if theirs else "no descriptions"
-        raise EvaluationError(
-            f"evaluate.misaligned_schema: '{schema}' holds {found}. Run the catalog job with "
-            f"--set tables.schema={schema} --set describe.attributes=photograph first."
-        )
-    items, descriptions = (delta.read(context.spark, spec, other) for spec in (ITEMS, DESCRIPTIONS))
+    spark, other = context.spark, replace(context.names, schema=schema)
+    if not delta.table_exists(spark, DESCRIPTIONS, other):
+        raise _wrong(schema, "no descriptions")
+    items, descriptions = (delta.read(spark, spec, other) for spec in (ITEMS, DESCRIPTIONS))
+    own = delta.read(spark, ITEMS, context.names)
+    # A request is the prompt, the pictures and the model: an equal one was not asked otherwise.
+    if not items.join(own, ["item_id", "request_key"], "left_semi").isEmpty():
+        raise _wrong(schema, "descriptions by the catalogue's own prompt")
     # Its attributes alone: where the model has a free hand it may name the product after all.
     words = item_texts(items, descriptions, ("attributes",)).where("text IS NOT NULL")
     return words.select("item_id", F.lit("misaligned").alias("space"), "text")
 
 
-def _prompts(context: RunContext, names: TableNames) -> set[str]:
-    """Return the versions of the prompts that the items' descriptions answer."""
-    if not delta.table_exists(context.spark, DESCRIPTIONS, names):
-        return set()
-    items, descriptions = (delta.read(context.spark, spec, names) for spec in (ITEMS, DESCRIPTIONS))
-    used = descriptions.where("status = 'ok'").join(items, "request_key", "left_semi")
-    found = used.select("prompt_version").dropna().distinct().collect()
-    return {row["prompt_version"] for row in found}
+def _wrong(schema: str, found: str) -> EvaluationError:
+    return EvaluationError(
+        f"evaluate.misaligned_schema: '{schema}' holds {found}. Run the catalog job with "
+        f"--set tables.schema={schema} --set describe.attributes=photograph first."
+    )
