@@ -135,6 +135,7 @@ def _made(evaluation: Evaluation) -> Table:
         ("lists", (f"k = {settings.k}; seen items masked; ties by item id; a user without a list "
                   "counts as 0")),
         ("encoder", f"{evaluation.encoder}, for every arm made of text"),
+        ("misaligned", _misaligned(settings)),
         ("vectors", ", ".join(f"{name} {n:,}" for name, n in evaluation.vectors.items())),
         ("hyper-parameters", evaluation.tuning),
         ("intervals", (f"95 %, paired bootstrap over users, {settings.resamples:,} draws, seed "
@@ -144,6 +145,12 @@ def _made(evaluation: Evaluation) -> Table:
     return Table("How this was made", ("what", "value"), rows, note=(
         "Availability is not a mask here: today's stock says nothing about the days of the test."
     ))  # fmt: skip
+
+
+def _misaligned(settings: EvaluateConfig) -> str:
+    if settings.misaligned_schema is None:
+        return "a text about the picture's file; the model was not asked"
+    return f"attributes that the model named to another prompt, from {settings.misaligned_schema}"
 
 
 def _cold_curve(evaluation: Evaluation) -> ColdCurve:
