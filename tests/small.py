@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from vlm4rec_spark.session import SHORT_LIVED_JAVA
+
 SMALL = {
+    "spark.driver.extraJavaOptions": SHORT_LIVED_JAVA,
     # Compiling the code of a query takes longer than a test's few rows do.
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 K, EVENTS, NEIGHBOURS, REGULARISATION = 10, 5, 20, 100.0
+LEARNED: dict[str, Arm] = {
+    "item_knn": NeighbourArm("item_knn", NEIGHBOURS),
+    "ease": LinearArm("ease", "ease"),
+}
 
 
 def main() -> None:
@@ -47,6 +51,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--learned-items", type=int, default=2_000)
+    parser.add_argument("--arms", nargs="+", default=["popular", *LEARNED])
     given = parser.parse_args()
     result: dict[str, object] = {"bench": "baselines", "k": K, "events": EVENTS, **vars(given)}
     with tempfile.TemporaryDirectory() as name:
@@ -54,15 +59,15 @@ def main() -> None:
         spark = build_session(
             "bench-baselines", extra={"spark.master": "local[2]"}, warehouse=str(folder / "spark")
         )
-        whole = _history(spark, folder / "whole", given.users, given.items)
-        popular = PopularArm("popular")
-        listing = partial(_list, whole, popular, folder / "whole", given.users)
-        result["popular_seconds"] = _timed(listing)
-        learned = _history(spark, folder / "learned", given.users, given.learned_items)
-        at = folder / "learned"
-        result["learn_seconds"] = _timed(partial(_learn, learned, at, given.users))
-        for arm in (NeighbourArm("item_knn", NEIGHBOURS), LinearArm("ease", "ease")):
-            result[f"{arm.name}_seconds"] = _timed(partial(_list, learned, arm, at, given.users))
+        at, n = folder / "learned", given.users
+        if "popular" in given.arms:
+            whole = _history(spark, folder / "whole", n, given.items)
+            result["popular_seconds"] = _listed(PopularArm("popular"), whole, folder / "whole", n)
+        if LEARNED.keys() & set(given.arms):
+            learned = _history(spark, at, n, given.learned_items)
+            result["learn_seconds"] = _timed(partial(_learn, learned, at, n))
+        for name in LEARNED.keys() & set(given.arms):
+            result[f"{name}_seconds"] = _listed(LEARNED[name], learned, at, n)
         result["driver_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     sys.stdout.write(json.dumps(result) + "\n")
 
@@ -110,12 +115,16 @@ def _learn(history: DataFrame, folder: Path, n_users: int) -> None:
     save_array(folder / "catalogue", "model-ease", ease(pairs, n, REGULARISATION))
 
 
-def _list(history: DataFrame, arm: Arm, folder: Path, n_users: int) -> None:
-    """List for everybody in all four views, and count what came out."""
-    spec = RankSpec(str(folder / "catalogue"), (arm,), K)
-    made = plan.lists(history, n_users, spec).agg(F.count("*")).collect()[0][0]
-    if made < n_users:
-        raise RuntimeError(f"{arm.name}: {made:,} rows of lists for {n_users:,} users")
+def _listed(arm: Arm, history: DataFrame, folder: Path, n_users: int) -> float:
+    """List for everybody in all four views, and return the seconds it took."""
+
+    def work() -> None:
+        spec = RankSpec(str(folder / "catalogue"), (arm,), K)
+        made = plan.lists(history, n_users, spec).agg(F.count("*")).collect()[0][0]
+        if made < n_users:
+            raise RuntimeError(f"{arm.name}: {made:,} rows of lists for {n_users:,} users")
+
+    return _timed(work)
 
 
 main()

@@ -13,6 +13,7 @@ import yaml
 from deltalake import DeltaTable
 
 from tests.small import SMALL
+from vlm4rec_spark.session import SHORT_LIVED_JAVA
 
 Rows = list[dict[str, Any]]
 JOBS = """
@@ -25,8 +26,6 @@ for job in jobs:
     report = getattr(Pipeline(spark, load_config(conf)), job)()
     print(json.dumps(dict(report.counts)))
 """
-SHORT_LIVED = "-XX:CompileThresholdScaling=5"
-"""A JVM that lives for a minute spends more on optimising its code than it gains."""
 RUN_COLUMNS = ("run_id", "updated_at", "first_seen", "described_at", "latency_ms")
 """What may differ between two runs that do the same."""
 
@@ -59,7 +58,7 @@ def _run(arguments: list[str], folder: Path, timeout_s: float) -> str:
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env={"JAVA_TOOL_OPTIONS": SHORT_LIVED, **os.environ},
+        env={"JAVA_TOOL_OPTIONS": SHORT_LIVED_JAVA, **os.environ},
         capture_output=True,
         text=True,
         timeout=timeout_s,

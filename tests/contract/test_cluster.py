@@ -20,6 +20,7 @@ from vlm4rec_spark.config import load_config
 from vlm4rec_spark.demo.settings import ShopConfig
 from vlm4rec_spark.demo.world import write_world
 from vlm4rec_spark.pipeline import Pipeline
+from vlm4rec_spark.session import SHORT_LIVED_JAVA
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -36,6 +37,7 @@ def start(folder: Path, name: str, *arguments: str) -> subprocess.Popen[bytes]:
         **os.environ,
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_NO_DAEMONIZE": "1",
+        "JAVA_TOOL_OPTIONS": SHORT_LIVED_JAVA,
         "SPARK_WORKER_DIR": str(folder / f"work-{name}"),
         "PYSPARK_PYTHON": sys.executable,
     }

@@ -15,7 +15,7 @@ from vlm4rec_spark.demo.evidence import evidence, told
 from vlm4rec_spark.demo.misaligned import describe_misaligned
 from vlm4rec_spark.demo.world import write_world
 from vlm4rec_spark.pipeline import Pipeline
-from vlm4rec_spark.session import build_session
+from vlm4rec_spark.session import SHORT_LIVED_JAVA, build_session
 from vlm4rec_spark.tables import ALL_TABLES, COMPLEMENTS, DESCRIPTIONS, ITEMS, RECOMMENDATIONS
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def run(conf: str = "demo", overrides: Sequence[str] = (), shop: ShopConfig | No
     started = time.monotonic()
     config = load_config(conf, overrides)
     write_world(FOLDER / "shop", shop)
-    spark = build_session("vlm4rec-demo", warehouse=str(FOLDER / "warehouse"))
+    java = {"spark.driver.extraJavaOptions": SHORT_LIVED_JAVA}
+    spark = build_session("vlm4rec-demo", extra=java, warehouse=str(FOLDER / "warehouse"))
     pipeline = Pipeline(spark, config)
     catalog = pipeline.catalog()
     describe_misaligned(pipeline, catalog)  # while the model server still runs

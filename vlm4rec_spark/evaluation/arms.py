@@ -136,7 +136,7 @@ class NeighbourArm:
 
     def rank(self, block: Block, k: int) -> Iterator[Ints]:
         """See `Arm`."""
-        near, cosine = block.catalogue.model("item_knn")[:, :, : self.neighbours]
+        near, cosine = np.asarray(block.catalogue.model("item_knn"))[:, :, : self.neighbours]
         for user, excluded in enumerate(block.excluded):
             had, _ = block.history(user)
             # Only neighbours score above 0: the catalogue's size does not count.
@@ -156,7 +156,7 @@ class LinearArm:
 
     def rank(self, block: Block, k: int) -> Iterator[Ints]:
         """See `Arm`."""
-        weights = block.catalogue.model(self.model)
+        weights = np.asarray(block.catalogue.model(self.model))
         for user, excluded in enumerate(block.excluded):
             scores = weights[block.history(user)[0]].sum(0, dtype=np.float64)
             yield best_scores(scores, block.pool, excluded, k)

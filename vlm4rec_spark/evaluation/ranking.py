@@ -106,8 +106,8 @@ def _rows(
     whole = np.concatenate(lists) if n else np.empty(0, np.int64)
     ranks = np.arange(n) - np.repeat(np.cumsum(sizes) - sizes, sizes) + 1
     columns = [
-        *(pa.array([word] * n, pa.string()) for word in name),
-        pa.array(np.repeat(np.asarray(users, dtype=np.str_), sizes).tolist(), pa.string()),
+        *(pa.repeat(word, n) for word in name),
+        pa.array(users, pa.string()).take(pa.array(np.repeat(np.arange(len(users)), sizes))),
         pa.array(ranks, pa.int32()),
         catalogue.items["item_id"].combine_chunks().take(pa.array(whole)).cast(pa.string()),
     ]
