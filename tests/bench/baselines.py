@@ -54,8 +54,8 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=["popular", *LEARNED])
     given = parser.parse_args()
     result: dict[str, object] = {"bench": "baselines", "k": K, "events": EVENTS, **vars(given)}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
         spark = build_session(
             "bench-baselines", extra={"spark.master": "local[2]"}, warehouse=str(folder / "spark")
         )
@@ -120,9 +120,9 @@ def _listed(arm: Arm, history: DataFrame, folder: Path, n_users: int) -> float:
 
     def work() -> None:
         spec = RankSpec(str(folder / "catalogue"), (arm,), K)
-        made = plan.lists(history, n_users, spec).agg(F.count("*")).collect()[0][0]
-        if made < n_users:
-            raise RuntimeError(f"{arm.name}: {made:,} rows of lists for {n_users:,} users")
+        rows = plan.lists(history, n_users, spec).agg(F.count("*")).collect()[0][0]
+        if rows < n_users:
+            raise RuntimeError(f"{arm.name}: {rows:,} rows of lists for {n_users:,} users")
 
     return _timed(work)
 
