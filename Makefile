@@ -106,6 +106,10 @@ bench-baselines: $(INSTALLED) ## Lists for a million users (USERS=) by popularit
 bench-window: $(INSTALLED) ## How busy the pull-ahead window keeps a simulated engine
 	$(BIN)/python -m tests.bench.window
 
+.PHONY: bench-embed
+bench-embed: $(INSTALLED) ## The embed stage over plain encode, int8 over float32 (TEXTS=, ROUNDS=)
+	$(BIN)/python -m tests.bench.embed --texts $(or $(TEXTS),20000) --rounds $(or $(ROUNDS),3)
+
 .PHONY: bench-confidence
 bench-confidence: $(INSTALLED) ## How far the model's confidences can be trusted (real vLLM)
 	$(BIN)/python -m tests.bench.confidence
