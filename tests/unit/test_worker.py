@@ -21,6 +21,7 @@ from vlm4rec_spark.descriptions import fake
 from vlm4rec_spark.descriptions.describer import WorkerSpec
 from vlm4rec_spark.descriptions.engine import STAGES, EngineFailure, Reply
 from vlm4rec_spark.descriptions.fake import FAULTS, FakeSpec
+from vlm4rec_spark.descriptions.progress import ProgressSpec, so_far
 from vlm4rec_spark.descriptions.requests import request_key
 from vlm4rec_spark.descriptions.specs import model_revision, worker_spec
 from vlm4rec_spark.descriptions.worker import describe_rows, describing, keyed
@@ -93,6 +94,18 @@ def test_a_task_gives_one_row_for_each_request_over_many_batches(tmp_path: Path)
     assert 0 < dict(first["attributes"])["colour"]["confidence"] <= 1
     assert first["description"]
     assert first["run_id"] == "run"
+
+
+def test_a_task_says_how_far_it_is_before_it_ends(tmp_path: Path) -> None:
+    shown = picture(tmp_path, "a.png", (200, 0, 0))
+    rows = [pending(f"k{i}", shown) for i in range(200)]
+    folder = tmp_path / "progress"
+    progress = ProgressSpec(str(folder), 0.0)
+    spec = replace(spec_with(FakeSpec(), tmp_path), progress=progress, partition=3)
+    out = describing(spec)(iter(batches(rows, 50)))
+    assert next(out).num_rows == so_far([str(folder)]).described == 64
+    assert sum(batch.num_rows for batch in out) + 64 == so_far([str(folder)]).described == 200
+    assert [path.name for path in folder.iterdir()] == ["3.json"]
 
 
 def test_no_request_opens_no_engine(tmp_path: Path) -> None:
