@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,8 +17,6 @@ from vlm4rec_spark.topk.lists import ListSpec, block_lists
 from vlm4rec_spark.topk.rerank import Rerank
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from vlm4rec_spark.topk.snapshot import Snapshot
 
 EXACT = EngineSpec("exact")
@@ -93,6 +92,19 @@ def test_maximal_marginal_relevance_is_that_of_its_definition() -> None:
         chosen.append(best)
         left.remove(best)
     assert listed(state, table, 6, Rerank(relevance=0.7))["u"] == chosen
+
+
+def test_a_reranked_list_is_the_same_whatever_users_stand_beside_it() -> None:
+    state = replace(snapshot(6, 60), business=np.random.default_rng(6).random(60))
+    popular = np.append(np.full(5, 900.0), np.arange(55, 0, -1) / 50)[None, :]
+    state = replace(state, popularity=popular)
+    rows = [("star", None, 0.0, False), *((f"fan{i}", f"i{i:03d}", 1.0, True) for i in range(3))]
+    rows += [("late", f"i{i:03d}", 0.0, True) for i in range(5)]  # has seen what is popular
+    table, rerank = history(*rows), Rerank(business_weight=0.5, relevance=0.8)
+    together = listed(state, table, 10, rerank)
+    for user, chosen in together.items():
+        alone = table.filter(pa.compute.equal(table["user_id"], user))
+        assert listed(state, alone, 10, rerank)[user] == chosen
 
 
 def test_promotions_take_their_share_of_the_places_spread_over_the_list() -> None:

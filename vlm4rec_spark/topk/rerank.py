@@ -60,8 +60,10 @@ class Rerank:
         codes = np.array([snapshot.codes(column) for column, _ in self.caps], np.int64)
         codes = codes.reshape(len(self.caps), len(snapshot))
         limits = np.array([limit for _, limit in self.caps], np.int64)
-        # Cosines stay as they are; popularity is scaled to the same range.
-        largest = np.where(found.rows >= 0, found.scores, 0.0).max(initial=1.0)
+        # Cosines stay as they are; popularity is scaled to the same range, user by user: who else
+        # is in the block must not matter.
+        filled = np.where(found.rows >= 0, found.scores, 0.0)
+        largest = filled.max(axis=1, initial=1.0, keepdims=True)
         # The order of candidates stands: each is worth as much as the best behind it, as interests
         # take turns whatever their scores.
         scores = np.maximum.accumulate(found.scores[:, ::-1], axis=1)[:, ::-1]
