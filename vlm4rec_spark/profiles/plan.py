@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 SECONDS_A_DAY = 86_400
 MOST_HALVINGS = 900
 """Beyond this every event is equally old: a weight of 0 would mean that it does not count."""
+HISTORY = (
+    "user_id STRING, item_id STRING, weight DOUBLE, seen BOOLEAN, last_event_at TIMESTAMP, "
+    "n_events INT, segment STRING, fingerprint BIGINT"
+)
+"""Rows of `history` with segments and fingerprints."""
 USERS_A_BLOCK = 1000
 USERS_A_SEARCH = 8192
 """Users searched for together: enough for large matrix products, few enough for some 100 MB."""
@@ -193,7 +198,8 @@ def with_fingerprints(rows: DataFrame) -> DataFrame:
     # A second, other mixture; the halves of a hash do not overflow when summed up.
     total = F.sum(F.col("row").bitwiseAND(F.lit(0xFFFFFFFF))).over(user)
     both = F.xxhash64(mixed, total)
-    return rows.withColumn("row", row).withColumn("fingerprint", both).drop("row")
+    told = rows.withColumn("row", row).withColumn("fingerprint", both)
+    return told.selectExpr(*(part.split()[0] for part in HISTORY.split(", ")))
 
 
 def blocks(rows: DataFrame, n_users: int, size: int = USERS_A_BLOCK) -> DataFrame:

@@ -63,6 +63,11 @@ class ListSpec:
     told: tuple[int, int] = (3, 4)
     """Items of the history and words of the item that are named with their shares, at most."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether a list is the best k items by one cosine: no item's place depends on others."""
+        return self.interests == 1 and not self.fusion.is_late and not self.rerank.is_needed
+
 
 def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Table:
     """Return the list of every user: min(k, eligible) items, none seen, unavailable or repeated.
@@ -72,9 +77,8 @@ def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Tabl
     Raises:
         InvariantError: a list breaks this promise; never expected, checked on every run.
     """
-    segments = {name: line for line, name in enumerate(spec.segments, start=1)}
-    line = np.array([segments.get(name or "", 0) for name in block.segments], np.int64)
-    masks = seen_masks(snapshot, block, line if spec.has_user_rules else np.zeros_like(line))
+    line = _segment_lines(block, spec)
+    masks = seen_masks(snapshot, block, group_lines(block, spec))
     profiles = query_profiles(snapshot.vectors, block, spec.interests, spec.fusion)
     known = profiles.known
     rest = np.setdiff1d(np.arange(len(block.users)), known)
@@ -85,7 +89,7 @@ def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Tabl
     popular = best_lists(snapshot, PopularCandidates(snapshot, line[rest]), spec, of_rest)
     return pa.concat_tables(
         [
-            _profile_table(snapshot, block, profiles, found, spec),
+            profile_table(snapshot, block, profiles, found, spec),
             _popular_table(snapshot, block, rest, popular),
         ]
     )
@@ -100,6 +104,18 @@ def near_profiles(
     if len(profiles.known) == len(profiles.owner):
         return ProfileCandidates(snapshot, engine, profiles.vectors)
     return InterestCandidates(snapshot, engine, profiles)
+
+
+def _segment_lines(block: Histories, spec: ListSpec) -> npt.NDArray[np.int64]:
+    """Return the line of each user's segment, 0: none of its own."""
+    segments = {name: line for line, name in enumerate(spec.segments, start=1)}
+    return np.array([segments.get(name or "", 0) for name in block.segments], np.int64)
+
+
+def group_lines(block: Histories, spec: ListSpec) -> npt.NDArray[np.int64]:
+    """Return the line of `Snapshot.allowed` for each user."""
+    line = _segment_lines(block, spec)
+    return line if spec.has_user_rules else np.zeros_like(line)
 
 
 def seen_masks(
@@ -176,13 +192,22 @@ def places(listed: Ranked, users: npt.NDArray[np.int64]) -> Places:
     )
 
 
-def _profile_table(
+def profile_table(
     snapshot: Snapshot,
     block: Histories,
     profiles: Profiles,
     listed: Ranked,
     spec: ListSpec,
 ) -> pa.Table:
+    """Return the rows of lists, best first, with their reasons; columns: see `block_lists`.
+
+    Args:
+        snapshot: the catalogue.
+        block: histories.
+        profiles: theirs.
+        listed: a line for each user with a profile.
+        spec: how lists are made.
+    """
     users, told = profiles.known, spec.told
     interest = np.zeros(listed.rows.shape, np.int64)
     interest = interest if listed.interest is None else listed.interest
