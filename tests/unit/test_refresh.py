@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.unit.topk_pieces import block, history, item_table, random_history, snapshot, unit
 from vlm4rec_spark.config import load_config
+from vlm4rec_spark.profiles.vectors import Fusion
 from vlm4rec_spark.refresh.changes import item_changes, reaching
 from vlm4rec_spark.refresh.lists import Marks, Moved, refreshed_lists, refreshed_neighbours
 from vlm4rec_spark.refresh.state import Drift, State, signature, why_anew
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
     from vlm4rec_spark.topk.snapshot import Snapshot
 
 EXACT = EngineSpec("exact")
+SPECS = (
+    ListSpec(EXACT, 1),
+    ListSpec(EXACT, 1, Rerank(caps=(("brand", 2),))),
+    ListSpec(EXACT, 1, Rerank(relevance=0.6, near_equal=0.95)),
+    ListSpec(EXACT, 1, interests=2),
+    ListSpec(EXACT, 1, fusion=Fusion("max")),
+    ListSpec(EXACT, 1, fusion=Fusion("softmax", 10.0)),
+)
 Row = dict[str, Any]
 Lists = dict[str, list[Row]]
 
@@ -60,10 +69,8 @@ def by_user(rows: list[Row]) -> Lists:
     return lists
 
 
-def floors_of(lists: Lists, users: list[str], k: int) -> np.ndarray:
-    return np.array(
-        [lists[u][-1]["score"] if len(lists.get(u, [])) == k else -np.inf for u in users]
-    )
+def floors_of(lists: Lists, users: list[str]) -> np.ndarray:
+    return np.array([float(lists[u][0]["floor"] or 0) if u in lists else -np.inf for u in users])
 
 
 def merged(stored: Lists, made: pa.Table, k: int) -> Lists:
@@ -95,12 +102,12 @@ def told(lists: Lists) -> dict[str, list[tuple[Any, ...]]]:
     return {u: [tuple(row[name] for name in names) for row in rows] for u, rows in lists.items()}
 
 
-@settings(max_examples=60)
-@given(st.integers(0, 100_000), st.integers(3, 40), st.integers(1, 8), st.booleans())
-def test_changed_lists_are_those_of_a_full_run(seed: int, n: int, k: int, reranked: bool) -> None:
+@settings(max_examples=150)
+@given(st.integers(0, 100_000), st.integers(3, 60), st.integers(1, 8), st.sampled_from(SPECS))
+def test_changed_lists_are_those_of_a_full_run(seed: int, n: int, k: int, kind: ListSpec) -> None:
     rng = np.random.default_rng(seed)
     before, after = drawn(rng, n)
-    spec = ListSpec(EXACT, k, Rerank(caps=(("brand", 2),)) if reranked else Rerank())
+    spec = replace(kind, k=k)
     table = random_history(rng, 6, n, 0.2)
     users = block(before, table).users
     stored = by_user(block_lists(before, block(before, table), spec).to_pylist())
@@ -117,8 +124,7 @@ def test_changed_lists_are_those_of_a_full_run(seed: int, n: int, k: int, rerank
         )
         for user in users
     ]  # fmt: skip
-    floors = floors_of(stored, users, k) if not reranked else np.full(len(users), -np.inf)
-    marks = Marks(np.array(whole), floors)
+    marks = Marks(np.array(whole), floors_of(stored, users))
     moved = Moved(changes.arrived, np.ascontiguousarray(before.vectors[changes.departed]))
     made = refreshed_lists(after, now, marks, moved, spec)
     assert told(merged(stored, made, k)) == told(full)
@@ -132,7 +138,7 @@ def test_nothing_is_made_where_nothing_changed() -> None:
     stored = by_user(block_lists(state, now, spec).to_pylist())
     changes = item_changes(state, state)
     assert changes.count == 0
-    marks = Marks(np.zeros(len(now.users), bool), floors_of(stored, now.users, 5))
+    marks = Marks(np.zeros(len(now.users), bool), floors_of(stored, now.users))
     moved = Moved(changes.arrived, state.vectors[changes.departed])
     assert len(refreshed_lists(state, now, marks, moved, spec)) == 0
 

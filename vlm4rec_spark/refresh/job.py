@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +60,7 @@ class Start:
     users: DataFrame | None = None
     """What was kept of each user; None: nothing."""
     changes: ItemChanges = NOTHING
-    departed: Vectors = NO_VECTORS
+    departed: Vectors = field(default_factory=lambda: NO_VECTORS)
     """(m, d) vectors that items had which can leave lists."""
     drift: Drift | None = None
 

@@ -22,6 +22,7 @@ from vlm4rec_spark.refresh.lists import (
     with_empty,
 )
 from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
+from vlm4rec_spark.topk.lists import FLOOR
 from vlm4rec_spark.topk.plan import SearchSpec, as_written, neighbour_table
 from vlm4rec_spark.topk.snapshot import read_array
 
@@ -73,8 +74,8 @@ def gone(history: DataFrame, before: DataFrame) -> DataFrame:
 
 
 def lists(rows: DataFrame, n_users: int, spec: SearchSpec, names: MovedNames) -> DataFrame:
-    """Return rows of `recommendations` with `is_whole`, from rows of `marked`."""
-    schema = _with_whole(RECOMMENDATIONS)
+    """Return rows of `recommendations` with `floor`, `is_whole`, from rows of `marked`."""
+    schema = _with_whole(RECOMMENDATIONS).append(pa.field(FLOOR, pa.float64()))
 
     def build(table: pa.Table) -> pa.Table:
         snapshot = spec.open()
@@ -87,7 +88,7 @@ def lists(rows: DataFrame, n_users: int, spec: SearchSpec, names: MovedNames) ->
         blocks(rows, n_users, USERS_A_SEARCH)
         .select("block", "user_id", "item_id", "weight", "seen", "segment", WHOLE, "floor")
         .groupBy("block")
-        .applyInArrow(build, f"{RECOMMENDATIONS.spark_ddl()}, {OF_PLACE}")
+        .applyInArrow(build, f"{RECOMMENDATIONS.spark_ddl()}, {OF_PLACE}, {FLOOR} DOUBLE")
     )
 
 
@@ -131,10 +132,9 @@ def _with_whole(spec: TableSpec) -> pa.Schema:
     return spec.arrow_schema().append(pa.field(WHOLE, pa.bool_()))
 
 
-def floors(rows: DataFrame, owner: str, k: int) -> DataFrame:
-    """Return the owner and the `floor` of every list: null where it has room."""
-    n, last = F.count_if(F.col("rank") > 0), F.min("score")
-    return rows.groupBy(owner).agg(F.when(n >= k, last).alias("floor"))
+def floors(made: DataFrame) -> DataFrame:
+    """Return user_id and `floor` of every list."""
+    return made.groupBy("user_id").agg(F.max(FLOOR).alias("floor"))
 
 
 def kept_users(history: DataFrame, made: DataFrame, before: DataFrame | None) -> DataFrame:

@@ -95,8 +95,9 @@ def _stage(context: RunContext, spec: plan.SearchSpec) -> Stage:
     facts = ("topk", groups, beside.promoted, beside.business)
     now = State(signature(context.config, *facts), spec.snapshot, allowed=beside.allowed or "")
     together = moves_together(context.config)
-    if not lists.is_plain:
-        together = "profiles.interests, fusion and topk.rerank let an item move others in a list"
+    rerank = lists.rerank
+    if rerank.shares or rerank.pins or rerank.business_weight:
+        together = "pins, promotions and business value reach beyond the candidates of a list"
     return Stage("topk", (RECOMMENDATIONS, SIMILAR_ITEMS), now, together)
 
 

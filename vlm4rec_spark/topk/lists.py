@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from vlm4rec_spark.topk.snapshot import Snapshot
 
 
+FLOOR = "floor"
+
+
 @dataclass(frozen=True)
 class Places:
     """Places of lists in a row, user by user and best first."""
@@ -72,7 +75,7 @@ class ListSpec:
 def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Table:
     """Return the list of every user: min(k, eligible) items, none seen, unavailable or repeated.
 
-    Columns: those of `recommendations` but run_id.
+    Columns: those of `recommendations` but run_id, and floor: see `Ranked`; null for popular items.
 
     Raises:
         InvariantError: a list breaks this promise; never expected, checked on every run.
@@ -137,10 +140,12 @@ def best_lists(snapshot: Snapshot, candidates: Candidates, spec: ListSpec, masks
         return found
     eligible, depth = masks.eligible(), DEEPER * spec.k
     rows = np.full((len(everything), spec.k), -1, np.int64)
+    floor = np.full(len(everything), -np.inf)
     open_ = everything
     while len(open_):
         part = masks.of(open_)
         pool = candidates.best(open_, depth, part)
+        floor[open_] = -np.inf if pool.floor is None else pool.floor
         for promotion in snapshot.promoted:
             only = replace(part, allowed=part.allowed & promotion)
             pool = joined(pool, candidates.best(open_, spec.k, only))
@@ -150,7 +155,7 @@ def best_lists(snapshot: Snapshot, candidates: Candidates, spec: ListSpec, masks
         open_ = open_[short & (depth < eligible[open_])]
         depth *= DEEPER
     check(rows, spec.k, masks, (rows >= 0).sum(1))
-    return candidates.scored(rows)
+    return replace(candidates.scored(rows), floor=floor)
 
 
 def joined(left: Ranked, right: Ranked) -> Ranked:
@@ -237,7 +242,9 @@ def profile_table(
         "shared_attributes": shared,
         "reason": profile_reasons(snapshot.titles.take(_or_null(source)), named),
     }
-    return _table(snapshot, block, flat, "profile", reasons)
+    floor = np.full(len(filled), -np.inf) if listed.floor is None else listed.floor
+    floors = pa.array(np.repeat(floor, filled.sum(1)))
+    return _table(snapshot, block, flat, "profile", reasons).append_column(FLOOR, floors)
 
 
 def _popular_table(
@@ -253,7 +260,9 @@ def _popular_table(
         "shared_attributes": pa.array([[]] * n, pa.list_(pa.string())),
         "reason": pa.array([POPULAR_REASON] * n, pa.string()),
     }
-    return _table(snapshot, block, flat, "popular", reasons)
+    return _table(snapshot, block, flat, "popular", reasons).append_column(
+        FLOOR, pa.nulls(n, pa.float64())
+    )
 
 
 def _table(

@@ -57,7 +57,7 @@ def write_all(work: Work) -> tuple[dict[str, int], DataFrame]:
         "list_rows_changed": merged.changed,
         "similar_rows_changed": _write_all_similar(work),
     }
-    return counts, refresh_plan.floors(lists, "user_id", k)
+    return counts, refresh_plan.floors(lists)
 
 
 def _write_all_similar(work: Work) -> int:
@@ -86,7 +86,7 @@ def write_changed(work: Work) -> tuple[dict[str, int], DataFrame]:
         "list_rows_changed": changed,
         "similar_rows_changed": _write_changed_similar(work, names),
     }
-    return counts, refresh_plan.floors(made.where(WHOLE), "user_id", spec.lists.k)
+    return counts, refresh_plan.floors(made.where(WHOLE))
 
 
 def _write_changed_similar(work: Work, names: refresh_plan.MovedNames) -> int:

@@ -15,7 +15,7 @@ from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.tables import COMPLEMENTS, RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk.engines.choice import open_engine
 from vlm4rec_spark.topk.engines.interface import Masks
-from vlm4rec_spark.topk.lists import ListSpec, block_lists, places
+from vlm4rec_spark.topk.lists import FLOOR, ListSpec, block_lists, places
 from vlm4rec_spark.topk.outfits import Completion, completed
 from vlm4rec_spark.topk.ranking import ranked
 from vlm4rec_spark.topk.reasons import SHOWN, complement_reasons, similar_reasons
@@ -50,8 +50,8 @@ class SearchSpec:
 
 
 def recommendations(history: DataFrame, n_users: int, spec: SearchSpec) -> DataFrame:
-    """Return rows of `recommendations`, from rows of `history`."""
-    schema = RECOMMENDATIONS.arrow_schema()
+    """Return rows of `recommendations` and their floor (`Ranked`), from rows of `history`."""
+    schema = RECOMMENDATIONS.arrow_schema().append(pa.field(FLOOR, pa.float64()))
 
     def build(table: pa.Table) -> pa.Table:
         snapshot = spec.open()
@@ -62,7 +62,7 @@ def recommendations(history: DataFrame, n_users: int, spec: SearchSpec) -> DataF
         blocks(history, n_users, USERS_A_SEARCH)
         .select("block", "user_id", "item_id", "weight", "seen", "segment")
         .groupBy("block")
-        .applyInArrow(build, RECOMMENDATIONS.spark_ddl())
+        .applyInArrow(build, f"{RECOMMENDATIONS.spark_ddl()}, {FLOOR} DOUBLE")
     )
 
 
