@@ -94,6 +94,23 @@ bench-evaluate: $(INSTALLED) ## Metrics of a million lists (USERS=), beside RecT
 bench-window: $(INSTALLED) ## How busy the pull-ahead window keeps a simulated engine
 	$(BIN)/python -m tests.bench.window
 
+.PHONY: bench-embed
+bench-embed: $(INSTALLED) ## The embed stage over plain encode, int8 over float32 (TEXTS=, ROUNDS=)
+	$(BIN)/python -m tests.bench.embed --texts $(or $(TEXTS),20000) --rounds $(or $(ROUNDS),3)
+
+.PHONY: bench-scale
+bench-scale: $(INSTALLED) ## CPU, memory and requests of the catalog job, fake engine (SIZES=1000000)
+	$(BIN)/python -m tests.bench.scale --sizes $(or $(SIZES),10000,100000)
+
+.PHONY: bench-describe
+bench-describe: $(INSTALLED) ## The describe stage over LLM.chat, offline and per batch (PICTURES=, ROUNDS=)
+	$(BIN)/python -m tests.bench.describe --pictures $(or $(PICTURES),2000) --rounds $(or $(ROUNDS),3)
+
+.PHONY: soak
+soak: $(INSTALLED) ## Kill -9 at random over many runs (KILLS=, SEED=, ENGINE=vllm for a real server)
+	$(BIN)/python -m tests.soak.soak --kills $(or $(KILLS),10) --seed $(or $(SEED),1) \
+		--engine $(or $(ENGINE),stand-in)
+
 .PHONY: bench-confidence
 bench-confidence: $(INSTALLED) ## How far the model's confidences can be trusted (real vLLM)
 	$(BIN)/python -m tests.bench.confidence

@@ -1,0 +1,73 @@
+"""What a tree of processes costs: CPU seconds, and memory at its peak, by the kernel's figures."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vlm4rec_spark.descriptions.lifeline import descendants
+
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
+SAMPLE_S = 1.0
+
+
+def tree() -> list[int]:
+    """Return this process and all below it."""
+    return [os.getpid(), *descendants(os.getpid())]
+
+
+def cpu_s() -> float:
+    """Return the CPU seconds, user and system, of the tree so far, ended children included."""
+    ticks = 0
+    for pid in tree():
+        with contextlib.suppress(OSError):
+            stat = Path(f"/proc/{pid}/stat").read_text("utf-8")
+            ticks += sum(int(n) for n in stat.rpartition(")")[2].split()[11:15])
+    return ticks / TICKS_PER_S
+
+
+@dataclass
+class Peak:
+    """The most memory in MB, resident, of a JVM, of one Python worker, and of the tree at once.
+
+    Workers are forked: what they share counts in each of them, so the sum is too high by that.
+    """
+
+    jvm: float = 0.0
+    worker: float = 0.0
+    total: float = 0.0
+    _done: threading.Event = field(default_factory=threading.Event)
+
+    def look(self) -> None:
+        """Take one sample."""
+        total = 0.0
+        for pid in tree():
+            with contextlib.suppress(OSError):
+                name = Path(f"/proc/{pid}/comm").read_text("utf-8").strip()
+                resident = int(Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1]) * PAGE_MB
+                total += resident
+                if name == "java":
+                    self.jvm = max(self.jvm, resident)
+                elif pid != os.getpid():
+                    self.worker = max(self.worker, resident)
+        self.total = max(self.total, total)
+
+    def _watch(self) -> None:
+        while not self._done.wait(SAMPLE_S):
+            self.look()
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Sample once a second until the block ends."""
+        thread = threading.Thread(target=self._watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._done.set()
+            thread.join()
