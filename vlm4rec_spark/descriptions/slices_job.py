@@ -1,4 +1,7 @@
-"""Sends the queue slice by slice: infer, append, merge. A crash costs the slices under way."""
+"""Sends the queue slice by slice: infer, append, now and then merge what was appended.
+
+A crash costs the slices under way; what was appended and not merged, the next run merges first.
+"""
 
 from __future__ import annotations
 
@@ -80,9 +83,13 @@ class Slices:
         """
         self._context, self._spec = context, spec
         self._queue, self._source, self._n_slices = queue, source, n_slices
-        # Not the run id alone: a run that is repeated under its id may have new work in a slice.
-        self.landing = f"vlm4rec-describe-{context.run_id}-{uuid.uuid4().hex[:8]}"
+        # Not the run id: a run that is repeated under its id may have new work in a slice. What
+        # differs comes first: Delta's statistics, which spare reading all of the log to find a
+        # slice, keep 32 letters.
+        self.landing = uuid.uuid4().hex[:12]
         self._merging = threading.Lock()
+        self._unmerged: list[str] = []
+        self._n_merged = 0
         self._started = self._told_at = time.monotonic()
         self._tally, self._ended = Tally(), 0
 
@@ -92,6 +99,14 @@ class Slices:
         Raises:
             FailureRateError: too much failed; what succeeded is committed.
         """
+        try:
+            self._send_each()
+        finally:
+            # However it ends: what was answered is in force.
+            with self._merging:
+                self._merge()
+
+    def _send_each(self) -> None:
         waiting = iter(range(self._n_slices))
         running: set[Future[Tally]] = set()
         # A rate is divided among the tasks of one slice, a price known only after the first.
@@ -116,9 +131,9 @@ class Slices:
                 check_failures(self._tally, self._context.config.describe)
 
     def _send(self, number: int) -> Tally:
-        """Infer, append and merge one slice; return what it did."""
+        """Infer and append one slice; return what it did."""
         context, settings = self._context, self._context.config.describe
-        landing = f"{self.landing}-{number}"
+        landing = f"{self.landing}-{number:06d}-{context.run_id}"
         ours = self._queue.where(f"slice = {number}")
         max_images = context.config.images.max_images
         requests = plan.with_contents(ours, self._source, max_images)
@@ -127,13 +142,27 @@ class Slices:
         # One name for each slice: within a name, a later number would make Delta skip an earlier.
         delta.append_once(rows, DESCRIPTIONS_LOG, context.names, landing, 0)
         log = delta.read(context.spark, DESCRIPTIONS_LOG, context.names)
-        landed = log.where(log["landing"] == landing)
-        with self._merging:
-            delta.merge_on_key(context.spark, plan.newest(landed), DESCRIPTIONS, context.names)
         if settings.engine.kind == "local":
-            samples = plan.engine_metrics(landed)
+            samples = plan.engine_metrics(log.where(log["landing"] == landing))
             delta.append_once(samples, ENGINE_METRICS, context.names, landing, 0)
+        with self._merging:
+            self._unmerged.append(landing)
+            # A merge reads all of `descriptions`. One at each doubling: the first answers are in
+            # force soon, and a run of many slices reads the table a few times only.
+            if len(self._unmerged) > self._n_merged:
+                self._merge()
         return tally_of(log, landing)
+
+    def _merge(self) -> None:
+        """Put the slices that were appended since the last time in force."""
+        if not self._unmerged:
+            return
+        context = self._context
+        log = delta.read(context.spark, DESCRIPTIONS_LOG, context.names)
+        landed = log.where(log["landing"].isin(self._unmerged))
+        delta.merge_on_key(context.spark, plan.newest(landed), DESCRIPTIONS, context.names)
+        self._n_merged += len(self._unmerged)
+        self._unmerged = []
 
     def _can_pay(self, number: int) -> bool:
         """Tell whether the next slice, at the price of those before, stays under the limit."""
