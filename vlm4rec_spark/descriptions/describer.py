@@ -7,7 +7,7 @@ import hashlib
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vlm4rec_spark.catalog.fetch import FetchSpec, read_picture
 from vlm4rec_spark.catalog.images import PictureError, prepare
@@ -31,6 +31,9 @@ from vlm4rec_spark.descriptions.requests import (
     prompt_version,
 )
 
+if TYPE_CHECKING:
+    from vlm4rec_spark.descriptions.progress import ProgressSpec
+
 
 @dataclass(frozen=True)
 class WorkerSpec:
@@ -38,7 +41,8 @@ class WorkerSpec:
 
     `window` requests, and `window_bytes` of pictures, are in flight in one task; the two limits of
     failures are the run's; `wants_confidence` asks the engine for log-probabilities; `landing`
-    names the commit that will hold the rows.
+    names the commit that will hold the rows; `progress` is where the task says how far it is (None:
+    nowhere), as the one with the number `partition`.
     """
 
     rules: RequestRules
@@ -52,6 +56,8 @@ class WorkerSpec:
     max_failure_rate: float = 0.05
     min_rows_for_failure_rate: int = 100
     landing: str = ""
+    progress: ProgressSpec | None = None
+    partition: int = 0
 
 
 @dataclass

@@ -16,7 +16,7 @@ from vlm4rec_spark.descriptions import duplicates, plan
 from vlm4rec_spark.descriptions.duplicates import FOLLOWERS
 from vlm4rec_spark.descriptions.estimate import estimate, requests_per_s, told
 from vlm4rec_spark.descriptions.report import Tally, Wanted, check_failures, report
-from vlm4rec_spark.descriptions.slices_job import Slices, sample_of, tally_of
+from vlm4rec_spark.descriptions.slices_job import Slices, Work, sample_of, tally_of
 from vlm4rec_spark.descriptions.specs import worker_spec
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, IMAGES, ITEMS
 
@@ -55,8 +55,9 @@ def run(context: RunContext, most: int | None = None) -> RunReport:
         has_bytes = source is not None and not source.where("content IS NOT NULL").isEmpty()
         most_images = context.config.images.max_images
         shown = plan.primary_pictures(images, most_images, source if has_bytes else None)
-        queue, n_slices = _queue(context, shown, followers, wanted.to_send, most)
-        slices = Slices(context, spec, queue, None if has_bytes else source, n_slices)
+        queue, to_send, n_slices = _queue(context, shown, followers, wanted.to_send, most)
+        work = Work(queue, None if has_bytes else source, to_send, n_slices)
+        slices = Slices(context, spec, work)
         slices.send_all()
         tally = tally_of(delta.read(context.spark, DESCRIPTIONS_LOG, context.names), slices.landing)
     copied = _copy(context, images, followers) if wanted.followers else 0
@@ -153,8 +154,8 @@ def _queue(
     followers: DataFrame,
     to_send: int,
     sample: int | None,
-) -> tuple[DataFrame, int]:
-    """Write down what is to be sent, once for all slices; return it and the number of slices."""
+) -> tuple[DataFrame, int, int]:
+    """Write down what is to be sent, once for all slices; return it, its rows, and its slices."""
     settings = context.config.describe
     items, _, _ = _read(context)
     todo = _pending(context).join(followers, "request_key", "left_anti")
@@ -163,13 +164,14 @@ def _queue(
         ranks = (
             todo.orderBy("request_key").limit(sample).select("request_key", F.lit(0).alias("slice"))
         )
-        n_slices = 1
+        to_send, n_slices = min(to_send, sample), 1
     elif settings.max_requests is not None or settings.cost.max_cost is not None:
         most = settings.max_requests
         ranks = plan.ranked(todo, items, _popularity(context), most, settings.slice_rows)
-        n_slices = -(-min(to_send, most or to_send) // settings.slice_rows)
+        to_send = min(to_send, most or to_send)
+        n_slices = -(-to_send // settings.slice_rows)
     rows = plan.queued(todo, shown, n_slices, ranks)
-    return delta.replace(rows, plan.QUEUE, context.names), n_slices
+    return delta.replace(rows, plan.QUEUE, context.names), to_send, n_slices
 
 
 def _popularity(context: RunContext) -> DataFrame | None:

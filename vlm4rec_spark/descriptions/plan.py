@@ -223,13 +223,13 @@ def _on_this_task(spec: WorkerSpec) -> Callable[[Batches], Batches]:
 
 
 def task_spec(spec: WorkerSpec) -> WorkerSpec:
-    """Bind a local engine to the GPUs Spark gives the running task, where it gives any."""
+    """Tell the task its number, and bind a local engine to the GPUs Spark gives it, if any."""
     context = TaskContext.get()
     gpu = context.resources().get("gpu") if context else None
     engine = spec.engine
     if gpu and isinstance(engine, LocalSpec):
         engine = replace(engine, devices=tuple(gpu.addresses))
-    return replace(spec, engine=engine)
+    return replace(spec, engine=engine, partition=context.partitionId() if context else 0)
 
 
 def sure_words(attributes: str, min_confidence: float) -> Expression:

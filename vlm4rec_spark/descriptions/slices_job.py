@@ -10,7 +10,8 @@ import threading
 import time
 import uuid
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from vlm4rec_spark import delta
 from vlm4rec_spark.descriptions import plan
 from vlm4rec_spark.descriptions.estimate import Sample
+from vlm4rec_spark.descriptions.progress import ProgressSpec, clear, so_far
 from vlm4rec_spark.descriptions.report import (
     MOST_CAUSES,
     Tally,
@@ -61,28 +63,25 @@ SUMS = {
 }
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a run has to send: rows of `plan.QUEUE`, how many, in slices numbered from 0.
+
+    `source` are the pictures of the source where the queue cannot lead to the bytes.
+    """
+
+    queue: DataFrame
+    source: DataFrame | None
+    n_requests: int
+    n_slices: int
+
+
 class Slices:
     """One run's way through the queue."""
 
-    def __init__(
-        self,
-        context: RunContext,
-        spec: WorkerSpec,
-        queue: DataFrame,
-        source: DataFrame | None,
-        n_slices: int,
-    ) -> None:
-        """Keep what all slices share.
-
-        Args:
-            context: session, configuration, tables, run.
-            spec: what the workers need.
-            queue: rows of `plan.QUEUE`.
-            source: pictures of the source where the queue cannot lead to the bytes.
-            n_slices: slices are numbered from 0.
-        """
-        self._context, self._spec = context, spec
-        self._queue, self._source, self._n_slices = queue, source, n_slices
+    def __init__(self, context: RunContext, spec: WorkerSpec, work: Work) -> None:
+        """Keep what all slices share."""
+        self._context, self._spec, self._work = context, spec, work
         # Not the run id: a run that is repeated under its id may have new work in a slice. What
         # differs comes first: Delta's statistics, which spare reading all of the log to find a
         # slice, keep 32 letters.
@@ -90,8 +89,12 @@ class Slices:
         self._merging = threading.Lock()
         self._unmerged: list[str] = []
         self._n_merged = 0
+        # Absolute, as a server of Spark may run in another folder.
+        root = Path(context.config.topk.index_path).absolute()
+        self._progress = str(root / "progress" / self.landing)
         self._started = self._told_at = time.monotonic()
-        self._tally, self._ended = Tally(), 0
+        self._running: dict[Future[Tally], int] = {}
+        self._tally, self._told_rows = Tally(), 0
 
     def send_all(self) -> None:
         """Send slice after slice until the end, the cost limit, or too many failures.
@@ -103,12 +106,12 @@ class Slices:
             self._send_each()
         finally:
             # However it ends: what was answered is in force.
+            clear(self._progress)
             with self._merging:
                 self._merge()
 
     def _send_each(self) -> None:
-        waiting = iter(range(self._n_slices))
-        running: set[Future[Tally]] = set()
+        waiting = iter(range(self._work.n_slices))
         # A rate is divided among the tasks of one slice, a price known only after the first.
         cost = self._context.config.describe.cost
         engine = self._context.config.describe.engine
@@ -116,17 +119,21 @@ class Slices:
         at_a_time = 1 if has_limit else AT_A_TIME
         with ThreadPoolExecutor(at_a_time, "vlm4rec-slice") as threads:
             while True:
-                while len(running) < at_a_time and (number := next(waiting, None)) is not None:
+                while len(self._running) < at_a_time:
+                    number = next(waiting, None)
+                    if number is None:
+                        break
                     if not self._can_pay(number):
                         waiting = iter(())
                         break
-                    running.add(threads.submit(self._send, number))
-                if not running:
+                    self._running[threads.submit(self._send, number)] = number
+                if not self._running:
                     return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
+                every_s = self._context.config.run.progress_s
+                done, _ = wait(self._running, every_s, FIRST_COMPLETED)
                 for future in done:
                     self._tally += future.result()
-                self._ended += len(done)
+                    del self._running[future]
                 self._tell()
                 check_failures(self._tally, self._context.config.describe)
 
@@ -134,10 +141,11 @@ class Slices:
         """Infer and append one slice; return what it did."""
         context, settings = self._context, self._context.config.describe
         landing = f"{self.landing}-{number:06d}-{context.run_id}"
-        ours = self._queue.where(f"slice = {number}")
+        ours = self._work.queue.where(f"slice = {number}")
         max_images = context.config.images.max_images
-        requests = plan.with_contents(ours, self._source, max_images)
-        spec = replace(self._spec, landing=landing)
+        requests = plan.with_contents(ours, self._work.source, max_images)
+        progress = ProgressSpec(self._folder_of(number), context.config.run.progress_s)
+        spec = replace(self._spec, landing=landing, progress=progress)
         rows = plan.described(requests, spec, settings.tasks)
         # One name for each slice: within a name, a later number would make Delta skip an earlier.
         delta.append_once(rows, DESCRIPTIONS_LOG, context.names, landing, 0)
@@ -164,6 +172,10 @@ class Slices:
         self._n_merged += len(self._unmerged)
         self._unmerged = []
 
+    def _folder_of(self, number: int) -> str:
+        """Return where the tasks of a slice say how far they are."""
+        return f"{self._progress}/{number}"
+
     def _can_pay(self, number: int) -> bool:
         """Tell whether the next slice, at the price of those before, stays under the limit."""
         most = self._context.config.describe.cost.max_cost
@@ -175,21 +187,25 @@ class Slices:
         logger.warning(
             "Stopped after %d of %d slices: %.2f of describe.cost.max_cost = %.2f are spent, and "
             "the next slice would pass it. The rest stays pending for the next run.",
-            *(number, self._n_slices, spent, most),
+            *(number, self._work.n_slices, spent, most),
         )
         return False
 
     def _tell(self) -> None:
         """Write how far the run is, to the log and now and then into `runs`."""
         settings, now = self._context.config, time.monotonic()
-        seconds, share = now - self._started, self._ended / self._n_slices
         # Slices overlap: their times do not add up.
-        self._tally = replace(self._tally, serving_s=seconds)
-        prices = settings.describe.cost
-        logger.info("%s", progress_line(self._tally, prices, share, seconds))
+        self._tally = replace(self._tally, serving_s=now - self._started)
+        # What a slice has told stays there until it is in the tally.
+        tally = self._tally + so_far(map(self._folder_of, self._running.values()))
+        if tally.rows == self._told_rows:
+            return
+        self._told_rows = tally.rows
+        prices, share = settings.describe.cost, tally.rows / self._work.n_requests
+        logger.info("%s", progress_line(tally, prices, share, now - self._started))
         if share < 1 and now - self._told_at > settings.run.progress_s:
             self._told_at = now
-            record(self._context, progress_report(self._tally, prices, share, seconds))
+            record(self._context, progress_report(tally, prices, share, now - self._started))
 
 
 def tally_of(log: DataFrame, landing: str) -> Tally:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from vlm4rec_spark.descriptions.describer import Describer, WorkerSpec
+from vlm4rec_spark.descriptions.progress import TaskProgress
 from vlm4rec_spark.descriptions.requests import RequestRules, request_key
 from vlm4rec_spark.descriptions.window import LoopThread, WindowLimits, windowed
 from vlm4rec_spark.tables import DESCRIPTIONS_LOG
@@ -46,8 +47,11 @@ def describing(spec: WorkerSpec) -> Callable[[Batches], Batches]:
     def run(batches: Batches) -> Batches:
         schema = DESCRIPTIONS_LOG.arrow_schema()
         waiting: list[dict[str, Any]] = []
+        progress = TaskProgress(spec.progress, spec.partition) if spec.progress else None
         for row in describe_rows(spec, _rows(batches)):
             waiting.append(row)
+            if progress:
+                progress.count(row)
             if len(waiting) == OUTPUT_ROWS:
                 yield pa.RecordBatch.from_pylist(waiting, schema=schema)
                 waiting = []
