@@ -2,6 +2,7 @@
 
     make bench-scale
     make bench-scale SIZES=1000000        (an hour or so, by hand)
+    make bench-scale SLICE_ROWS=2000      (more slices, as a larger catalogue has)
 
 For each size a process of its own: a first small shop warms the JVM, then ingest and describe run
 over a new shop, again with nothing to do, and again with one picture in a hundred changed. Every
@@ -107,7 +108,7 @@ class Ran:
         return self.ingest_cpu_s + self.describe_cpu_s
 
 
-def run(spark: SparkSession, shop: Path, schema: str) -> Ran:
+def run(spark: SparkSession, shop: Path, schema: str, slice_rows: int) -> Ran:
     """Ingest and describe a shop."""
     settings = [
         f"tables.schema={schema}",
@@ -116,6 +117,7 @@ def run(spark: SparkSession, shop: Path, schema: str) -> Ran:
         "sources.items.columns.category=category",
         "describe.engine.kind=fake",
         "describe.attributes=fashion",
+        f"describe.slice_rows={slice_rows}",
     ]
     names = TableNames(None, schema)
     context = RunContext(spark, load_config(None, settings), names, f"run-{time.time():.0f}")
@@ -137,21 +139,21 @@ def decode_ms(n: int = 2000) -> float:
     return (time.process_time() - started) / n * 1000
 
 
-def one_size(n: int, folder: Path) -> dict[str, float]:
+def one_size(n: int, folder: Path, slice_rows: int) -> dict[str, float]:
     """Run over a shop of n items, and return what that took."""
     write_shop(folder / "warm_up", WARM_UP)
     write_shop(folder / "shop", n)
     extra = {"spark.master": "local[2]", "spark.sql.shuffle.partitions": "4"}
     spark = build_session("bench-scale", extra=extra, warehouse=str(folder / "tables"))
     peak = Peak()
-    run(spark, folder / "warm_up", "warm_up")
+    run(spark, folder / "warm_up", "warm_up", slice_rows)
     with peak.watched():
-        full = run(spark, folder / "shop", "shop")
+        full = run(spark, folder / "shop", "shop", slice_rows)
     if full.requests != n:
         raise RuntimeError(f"{full.requests} requests for {n} items")
-    rerun = run(spark, folder / "shop", "shop")
+    rerun = run(spark, folder / "shop", "shop", slice_rows)
     write_shop(folder / "shop", n, changed=1)
-    one_percent = run(spark, folder / "shop", "shop")
+    one_percent = run(spark, folder / "shop", "shop", slice_rows)
     spark.stop()
     return {
         "items": n,
@@ -171,10 +173,11 @@ def one_size(n: int, folder: Path) -> dict[str, float]:
     }
 
 
-def each_size(sizes: list[int]) -> Iterator[Mapping[str, float]]:
+def each_size(sizes: list[int], slice_rows: int) -> Iterator[Mapping[str, float]]:
     """Yield the figures of each size, measured in a process and a JVM of its own."""
     for n in sizes:
         command = [sys.executable, "-m", "tests.bench.scale", "--only", str(n)]
+        command += ["--slice-rows", str(slice_rows)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
         logger.info("%s", json.dumps({k: round(v, 2) for k, v in figures.items()}))
@@ -193,14 +196,18 @@ def main() -> None:
     logger.setLevel(logging.INFO)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", default="10000,100000")
+    parser.add_argument("--slice-rows", type=int, default=20_000)
     parser.add_argument("--only", type=int)
     given = parser.parse_args()
     if given.only:
         with tempfile.TemporaryDirectory() as folder:
-            sys.stdout.write(json.dumps(one_size(given.only, Path(folder))) + "\n")
+            sys.stdout.write(
+                json.dumps(one_size(given.only, Path(folder), given.slice_rows)) + "\n"
+            )
         return
     found: dict[str, float] = {}
-    for figures in each_size(sorted(int(n) for n in given.sizes.split(","))):
+    sizes = sorted(int(n) for n in given.sizes.split(","))
+    for figures in each_size(sizes, given.slice_rows):
         size = short(figures["items"])
         found[f"cpu_ms_per_sku_{size}"] = round(figures["cpu_ms"], 3)
         found[f"peak_rss_mb_{size}"] = round(figures["peak_rss_mb"])

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 PRECISIONS = {
     "openvino": {"INFERENCE_PRECISION_HINT": "f32"},
     "openvino_bf16": {"INFERENCE_PRECISION_HINT": "bf16"},
-    # Activations are quantised as they come, in groups: of smaller ones an outlier spoils less.
-    "openvino_int8": {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "32"},
+    # Weights are int8. A CPU with bfloat16 computes with them in that; another one in int8, where
+    # activations are quantised as they come, in groups: of smaller ones an outlier spoils less.
+    "openvino_int8": {"INFERENCE_PRECISION_HINT": "bf16", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "32"},
 }
 """Backend -> settings of OpenVINO. A CPU without bfloat16 computes `openvino_bf16` in float32."""
 
