@@ -78,8 +78,12 @@ def start_server() -> LocalServer:
     server = LocalServer(spec)
     server.ensure()
     (lifeline, *_) = json.loads((spec.folder / "pids").read_text("utf-8"))
-    for pid in [lifeline, *descendants(lifeline)]:
-        if Path(f"/proc/{pid}/comm").read_text("utf-8").strip() != ENGINE:
+    processes = [lifeline, *descendants(lifeline)]
+    names = {pid: Path(f"/proc/{pid}/comm").read_text("utf-8").strip() for pid in processes}
+    if ENGINE not in names.values():
+        raise RuntimeError(f"no process of the server is called {ENGINE}: {names}")
+    for pid, name in names.items():
+        if name != ENGINE:
             pin(pid, OTHER_CORE)
     return server
 

@@ -49,12 +49,15 @@ class Peak:
         for pid in tree():
             with contextlib.suppress(OSError):
                 name = Path(f"/proc/{pid}/comm").read_text("utf-8").strip()
+                command = Path(f"/proc/{pid}/cmdline").read_text("utf-8")
                 resident = int(Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1]) * PAGE_MB
-                total += resident
                 if name == "java":
                     self.jvm = max(self.jvm, resident)
-                elif pid != os.getpid():
+                elif "pyspark.daemon" in command:
                     self.worker = max(self.worker, resident)
+                elif pid != os.getpid():
+                    continue  # a JVM about to start a program shows its memory a second time
+                total += resident
         self.total = max(self.total, total)
 
     def _watch(self) -> None:

@@ -1,6 +1,6 @@
 """A stand-in for vLLM with vLLM's two processes: a front end on a unix socket, and an engine.
 
-It answers like the fake engine, one request after 20 ms, and ends when its engine dies. Run as a
+It answers like the fake engine, each request after 250 ms, and ends when its engine dies. Run as a
 file: `server.py SOCKET`.
 """
 
@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer as the schema of the request asks."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        time.sleep(0.02)
+        time.sleep(0.25)
         message = {"message": {"content": answer_to(body)}, "finish_reason": "stop"}
         self._send({"choices": [message], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
 
