@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Literal
 
 from vlm4rec_spark import preflight
 from vlm4rec_spark.errors import Vlm4RecError
+from vlm4rec_spark.session import installed_delta_package
 
 if TYPE_CHECKING:
     from vlm4rec_spark.config import Config
 
 State = Literal["ok", "bad", "note"]
 
-PAIRS = (("4.2", "4.4"), ("4.0", "4.0"))
+PAIRS = (("4.2", "4.4"), ("4.1", "4.3"), ("4.0", "4.0"))
 """Minor versions of Spark and Delta that go together; a Delta jar is built for one Spark."""
 
 
@@ -107,8 +108,6 @@ def _spark_and_delta() -> Check:
     spark, delta = _version("pyspark"), _version("delta-spark")
     if not spark or not delta:
         return Check("Spark and Delta", "bad", "run: pip install 'vlm4rec-spark[spark]'")
-    from vlm4rec_spark.session import installed_delta_package
-
     state, advice = judge_pair(spark, delta)
     found = f"Spark {spark}, Delta {delta}, Scala 2.13 ({installed_delta_package()}){advice}"
     return Check("Spark and Delta", state, found)
@@ -132,7 +131,9 @@ def _jars(_: Config) -> Iterator[Check]:
     if problem:
         yield Check("jars", "bad", problem)
         return
-    caches = [p for p in Path.home().glob(".ivy2*/jars/io.delta_delta-spark*.jar") if p.is_file()]
+    # Beside the jar of this pair there may be those of others.
+    name = installed_delta_package().replace(":", "_", 1).replace(":", "-")
+    caches = [p for p in Path.home().glob(f".ivy2*/jars/{name}.jar") if p.is_file()]
     found = str(caches[0]) if caches else "not fetched yet; the first session needs the network"
     yield Check("jars", "ok" if caches else "note", found)
 
