@@ -96,7 +96,9 @@ def test_scann_fills_every_list_and_keeps_what_masks_hide_out_of_it(
     vectors = clustered(rng, 4000, 32, 40)
     queries, masks = unit(rng, 30, 32), random_masks(rng, 30, 4000)
     scann.build_index(vectors, tmp_path)
-    engine = scann.ScannFiles(str(tmp_path)).opened(vectors, 30)
+    # All leaves: ScaNN builds another tree of the same rows now and then, and half of its leaves
+    # may then miss more.
+    engine = scann.ScannFiles(str(tmp_path)).opened(vectors, round(4000**0.5))
     found = engine.nearest(queries, 20, masks)
     exact = ExactEngine(vectors).nearest(queries, 20, masks)
     assert ((found >= 0).sum(1) == np.minimum(masks.eligible(), 20)).all()
@@ -106,8 +108,7 @@ def test_scann_fills_every_list_and_keeps_what_masks_hide_out_of_it(
         assert len(set(listed.tolist())) == len(listed)
         assert not np.isin(listed, hidden).any()
         assert masks.allowed[masks.group[q], listed].all()
-    # Now and then ScaNN builds another index of the same rows: .998 mostly, .978 was seen.
-    assert recall_of(vectors, queries, found, exact).mean > 0.95
+    assert recall_of(vectors, queries, found, exact).mean > 0.98
 
 
 def test_scann_returns_every_row_of_a_small_matrix_once(tmp_path: Path) -> None:
