@@ -21,13 +21,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
+from tests.bench.shop import item_id, user_id, write_items
 from vlm4rec_spark.evaluation import plan
 from vlm4rec_spark.evaluation.arms import Arm, LinearArm, NeighbourArm, PopularArm
-from vlm4rec_spark.evaluation.catalogue import ITEMS, save_array, write_catalogue
+from vlm4rec_spark.evaluation.catalogue import save_array
 from vlm4rec_spark.evaluation.models import Pairs, check_pairs, ease, neighbours
 from vlm4rec_spark.evaluation.ranking import RankSpec
 from vlm4rec_spark.session import build_session
@@ -80,24 +79,11 @@ def _timed(work: Callable[[], None]) -> float:
 
 def _history(spark: SparkSession, folder: Path, n_users: int, n_items: int) -> DataFrame:
     """Write a catalogue and the events of all users over it; return the events."""
-    users = np.random.default_rng(0).geometric(0.05, n_items).clip(0, n_users // 10)
-    table = pa.table(
-        {
-            "item_id": [f"i{n:07d}" for n in range(n_items)],
-            "users": users,
-            "recent_users": users,
-            "group_no": np.arange(n_items),
-            "category": ["things"] * n_items,
-            "price": np.ones(n_items),
-        },
-        schema=ITEMS,
-    )
-    write_catalogue(folder / "catalogue", table, n_users)
+    write_items(folder / "catalogue", n_items, n_users)
     place = F.explode(F.sequence(F.lit(1), F.lit(EVENTS))).alias("place")
-    number = F.expr(f"pmod(xxhash64(id) + 104729L * place, {n_items})")
     spark.range(n_users).select("id", place).select(
-        F.concat(F.lit("u"), F.col("id")).alias("user_id"),
-        F.format_string("i%07d", number).alias("item_id"),
+        user_id(),
+        item_id("xxhash64(id) + 104729L * place", n_items),
         F.lit(1.0).alias("weight"),
         F.lit(True).alias("seen"),
     ).write.parquet(str(folder / "history"))

@@ -21,12 +21,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
+from tests.bench.shop import item_id, user_id, write_items
 from vlm4rec_spark.evaluation import plan
-from vlm4rec_spark.evaluation.catalogue import ITEMS, write_catalogue
 from vlm4rec_spark.evaluation.measure import UNITS, MeasureSpec
 from vlm4rec_spark.session import build_session
 
@@ -51,7 +49,7 @@ def main() -> None:
         spark = build_session(
             "bench-evaluate", extra={"spark.master": "local[2]"}, warehouse=str(folder / "spark")
         )
-        _catalogue(folder, given.items, given.users)
+        write_items(folder / "catalogue", given.items, given.users)
         _write(spark, folder / "whole", given.users, given.items)
         _write(spark, folder / "part", given.peer_users, given.items)
         seconds, _ = _ours(spark, folder, "whole", given.users)
@@ -66,38 +64,13 @@ def main() -> None:
     sys.stdout.write(json.dumps(result) + "\n")
 
 
-def _catalogue(folder: Path, n_items: int, n_users: int) -> None:
-    users = np.random.default_rng(0).geometric(0.05, n_items).clip(0, n_users // 10)
-    users[-n_items // 10 :] = 0
-    table = pa.table(
-        {
-            "item_id": [f"i{n:07d}" for n in range(n_items)],
-            "users": users,
-            "recent_users": users,
-            "group_no": np.arange(n_items),
-            "category": [f"c{n % 20}" for n in range(n_items)],
-            "price": np.arange(n_items, dtype=np.float64),
-        },
-        schema=ITEMS,
-    )
-    write_catalogue(folder / "catalogue", table, n_users)
-
-
-def _user_id() -> Column:
-    return F.concat(F.lit("u"), F.col("id")).alias("user_id")
-
-
-def _item_id(number: str, n_items: int) -> Column:
-    return F.format_string("i%07d", F.expr(f"pmod({number}, {n_items})")).alias("item_id")
-
-
 def _write(spark: SparkSession, folder: Path, n_users: int, n_items: int) -> None:
     """Write lists and a test in which about half of the users find something."""
-    users = spark.range(n_users).select(_user_id(), F.xxhash64("id").alias("h"))
+    users = spark.range(n_users).select(user_id(), F.xxhash64("id").alias("h"))
     ranks = F.explode(F.sequence(F.lit(1), F.lit(K))).alias("rank")
 
     def item(place: str) -> Column:
-        return _item_id(f"h + 7919L * ({place})", n_items)
+        return item_id(f"h + 7919L * ({place})", n_items)
 
     users.select("user_id", "h", ranks).select(
         F.lit("bench").alias("arm"), F.lit("all").alias("pool"), F.lit("kept").alias("variants"),

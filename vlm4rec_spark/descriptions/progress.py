@@ -14,7 +14,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def so_far(folders: Iterable[str]) -> Tally:
                 told: dict[str, Any] = json.loads(path.read_text("utf-8"))
             except (OSError, ValueError):
                 continue
-            tally += replace(Tally(), **told)
+            tally += Tally(**told)
     return tally
 
 
