@@ -130,6 +130,10 @@ N ?= 100000
 bench-topk: $(INSTALLED) ## Engines against exact search, one core (N=1000000 for a million items)
 	$(BIN)/python -m vlm4rec_spark.benchmarks.topk --items $(N)
 
+.PHONY: bench-incremental
+bench-incremental: $(INSTALLED) ## What a run costs that makes only what changed, beside a full one (half an hour)
+	$(BIN)/python -m tests.bench.incremental --items $(N) --users $(or $(USERS),20000)
+
 .PHONY: train-demo-model
 train-demo-model: $(INSTALLED) ## Train the demo's vision-language model again, and measure it (an hour or two)
 	$(BIN)/python -m vlm4rec_spark.demo.training.train

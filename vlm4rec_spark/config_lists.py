@@ -105,5 +105,9 @@ class TopkConfig(Model):
     """Similar items per item."""
     complements_k: Annotated[int, Field(ge=0)] = 12
     """Items that complete an item, where the attribute file has an `outfit`; 0: none."""
+    refresh: Literal["full", "changed"] = "full"
+    """full makes every list anew; changed only those that new events or items can change."""
+    rebuild_above: Share = 0.3
+    """Part of the users or items that changed, above which `changed` makes everything anew."""
     index_path: Text = "vlm4rec-index"
     """Folder, shared by all workers, for the item matrix and the index files."""

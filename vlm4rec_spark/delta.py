@@ -63,6 +63,14 @@ class MergeCounts:
         """Sum of the three."""
         return self.inserted + self.updated + self.deleted
 
+    def __add__(self, other: MergeCounts) -> MergeCounts:
+        """Return what two merges wrote."""
+        return MergeCounts(
+            self.inserted + other.inserted,
+            self.updated + other.updated,
+            self.deleted + other.deleted,
+        )
+
 
 def table_exists(spark: SparkSession, spec: TableSpec, names: TableNames) -> bool:
     """Tell whether the table exists; one that only its folder knows is given its name again."""
@@ -210,13 +218,19 @@ def merge_on_key(
         question = difference_query(spec, qualified, view, delete_missing=delete_missing)
         if not spark.sql(question).collect():
             return MergeCounts()
-        before = _last_version(spark, qualified)
-        spark.sql(merge_statement(spec, qualified, view, delete_missing=delete_missing))
+        statement = merge_statement(spec, qualified, view, delete_missing=delete_missing)
+        counts = run_merge(spark, statement, qualified)
     finally:
         spark.catalog.dropTempView(view)
-    counts = _merge_counts(spark, qualified, before)
     logger.info("%s: %s", spec.name, counts)
     return counts
+
+
+def run_merge(spark: SparkSession, statement: str, qualified: str) -> MergeCounts:
+    """Run a MERGE into a table and return what it wrote."""
+    before = _last_version(spark, qualified)
+    spark.sql(statement)
+    return _merge_counts(spark, qualified, before)
 
 
 def merge_statement(

@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 WHEEL_LIMIT_BYTES = 35_000_000
 
 
-STAGES = ("catalog", "descriptions", "embeddings", "profiles", "topk", "evaluation", "audit")
+STAGES = (
+    "catalog", "descriptions", "embeddings", "profiles", "refresh", "topk", "evaluation", "audit",
+)  # fmt: skip
 OUTER_LAYERS = {"job", "plan", "split"}
 
 

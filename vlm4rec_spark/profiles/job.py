@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from typing import TYPE_CHECKING
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.catalog.sources import read_source
+from vlm4rec_spark.delta_lists import replace_lists
 from vlm4rec_spark.profiles import plan
+from vlm4rec_spark.refresh import plan as refresh_plan
+from vlm4rec_spark.refresh.job import Stage, Start, begin, finish, writing
+from vlm4rec_spark.refresh.lists import WHOLE
+from vlm4rec_spark.refresh.state import State, history_signature, moves_together, signature
 from vlm4rec_spark.runs import RunReport
 from vlm4rec_spark.tables import ITEMS, PROFILES
-from vlm4rec_spark.topk.landing import landed
+from vlm4rec_spark.topk.landing import landed, landing
 from vlm4rec_spark.topk.snapshot_job import take_snapshot
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+    from vlm4rec_spark.delta import MergeCounts
     from vlm4rec_spark.runs import RunContext
 
 logger = logging.getLogger(__name__)
@@ -30,23 +37,67 @@ def run(context: RunContext) -> RunReport:
         SourceError: the interactions cannot be read or lack a column.
     """
     started = time.monotonic()
-    judged = judged_events(context)
+    judged = landed(context, judged_events(context), "events")
     counts = plan.count_problems(judged)
-    rows = landed(context, user_history(context, judged), HISTORY_LANDING)
+    rows = take_history(context, judged)
     n_users = rows.select("user_id").distinct().count()
-    found = plan.profiles(rows, n_users, take_snapshot(context), context.config.profiles.interests)
-    merged = delta.merge_on_key(
-        context.spark,
-        landed(context, found, PROFILES.name),
-        PROFILES,
-        context.names,
-        delete_missing=True,
-    )
+    start = begin(context, _stage(context, judged), rows)
+    merged = _write_all(context, start, n_users) if start.anew else _write_changed(context, start)
+    finish(context, start, rows)
     for name in ("null_ids", "future_timestamps", "unknown_items", "duplicates"):
         if counts.get(name):
             logger.warning("interactions: %d rows left out: %s", counts[name], name)
-    counts |= {"users": n_users, "profiles_changed": merged.changed}
-    return RunReport("profiles", counts, {}, time.monotonic() - started, "reading interactions")
+    counts |= {"users": n_users, "profiles_changed": merged.changed, **start.counts}
+    took = f"reading interactions{start.told}"
+    return RunReport("profiles", counts, {}, time.monotonic() - started, took)
+
+
+def _stage(context: RunContext, judged: DataFrame) -> Stage:
+    # Weights are stored as of a moment that all of them share.
+    end = plan.last_half_life(judged, context.config.profiles).first()
+    shape = signature(context.config, "profiles", end[0] if end else None)
+    now = State(shape, take_snapshot(context))
+    return Stage("profiles", (PROFILES,), now, moves_together(context.config))
+
+
+def _write_all(context: RunContext, start: Start, n_users: int) -> MergeCounts:
+    interests = context.config.profiles.interests
+    found = plan.profiles(start.history, n_users, start.stage.now.snapshot, interests)
+    found = landed(context, found, PROFILES.name)
+    writing(context, start.stage)
+    return delta.merge_on_key(context.spark, found, PROFILES, context.names, delete_missing=True)
+
+
+def _write_changed(context: RunContext, start: Start) -> MergeCounts:
+    interests = context.config.profiles.interests
+    rows = start.history.where(WHOLE)
+    n_changed = start.drift.users_changed if start.drift else 0
+    found = plan.profiles(rows, n_changed, start.stage.now.snapshot, interests)
+    owners = rows.select("user_id").union(start.lost).distinct()
+    stored = delta.read(context.spark, PROFILES, context.names)
+    lists = refresh_plan.whole_lists(owners, found, stored, PROFILES)
+    lists = landed(context, lists, PROFILES.name)
+    writing(context, start.stage)
+    return replace_lists(lists, PROFILES, context.names, context.run_id, first=0)
+
+
+def take_history(context: RunContext, judged: DataFrame | None = None) -> DataFrame:
+    """Return rows of `history` from files; those of this run and its settings, where it has them.
+
+    Args:
+        context: the run.
+        judged: rows of `judged_events`; None: they are read.
+    """
+    note = landing(context, f"{HISTORY_LANDING}.json")
+    made_for = json.dumps([context.run_id, history_signature(context.config)])
+    if judged is None and note.exists() and note.read_text("utf-8") == made_for:
+        folder = str(landing(context, HISTORY_LANDING))
+        return context.spark.read.schema(plan.HISTORY).parquet(folder)
+    note.unlink(missing_ok=True)
+    judged = judged_events(context) if judged is None else judged
+    rows = landed(context, user_history(context, judged), HISTORY_LANDING)
+    note.write_text(made_for, "utf-8")
+    return rows
 
 
 def user_history(context: RunContext, judged: DataFrame) -> DataFrame:
@@ -55,7 +106,8 @@ def user_history(context: RunContext, judged: DataFrame) -> DataFrame:
     rows = plan.history(judged, config.profiles, config.topk.mask_events)
     source = config.sources.users
     named = source.table or source.path or source.options
-    return plan.with_segments(rows, read_source(context.spark, source) if named else None)
+    users = read_source(context.spark, source) if named else None
+    return plan.with_fingerprints(plan.with_segments(rows, users))
 
 
 def judged_events(context: RunContext) -> DataFrame:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 SECONDS_A_DAY = 86_400
 MOST_HALVINGS = 900
 """Beyond this every event is equally old: a weight of 0 would mean that it does not count."""
+HISTORY = (
+    "user_id STRING, item_id STRING, weight DOUBLE, seen BOOLEAN, last_event_at TIMESTAMP, "
+    "n_events INT, segment STRING, fingerprint BIGINT"
+)
+"""Rows of `history` with segments and fingerprints."""
 USERS_A_BLOCK = 1000
 USERS_A_SEARCH = 8192
 """Users searched for together: enough for large matrix products, few enough for some 100 MB."""
@@ -100,21 +105,27 @@ def history(
 ) -> DataFrame:
     """Return one row per user and item: weight, seen, last_event_at, n_events.
 
-    The weight is the sum of event weights, each halved every `half_life_days` before the newest
-    event; only the `max_history` newest items keep theirs. Users who are named in rows with a
-    problem only are kept with a null item, so that they get a list, too.
+    The weight is the sum of event weights, each halved every `half_life_days`; only the
+    `max_history` newest items keep theirs. Users who are named in rows with a problem only are
+    kept with a null item, so that they get a list, too.
+
+    Half-lives are counted since 1970, and weights measured at the end of the one that the newest
+    event is in. A later end halves all weights a whole number of times, which changes no bit of
+    their proportions: without events of their own users keep their profile, whoever else shops.
     """
     usable = judged.where("problem IS NULL")
-    newest = usable.agg(F.max("timestamp").alias("newest"))
-    age = (F.unix_micros("newest") - F.unix_micros("timestamp")) / (1e6 * SECONDS_A_DAY)
-    halvings = F.least(age / config.half_life_days, F.lit(float(MOST_HALVINGS)))
-    decayed = F.col("weight") * F.pow(F.lit(0.5), halvings)
+    half_lives = half_lives_since_1970(config)
+    whole = F.floor(half_lives)
+    halvings = F.least(F.col("end") - whole, F.lit(MOST_HALVINGS)).cast("double")
+    # The first factor knows nothing of the newest event, the second is exact.
+    fresh = F.col("weight") * F.pow(F.lit(2.0), half_lives - whole)
+    decayed = fresh * F.pow(F.lit(2.0), -halvings)
     masks = F.lit(True) if mask_events is None else F.col("event_type").isin(list(mask_events))
     # Summed in a fixed order: the last bits must not depend on the partitions.
     in_order = F.sort_array(F.collect_list(decayed))
     total = F.aggregate(in_order, F.lit(0.0), lambda left, right: left + right)
     per_item = (
-        usable.crossJoin(F.broadcast(newest))
+        usable.crossJoin(F.broadcast(last_half_life(judged, config)))
         .groupBy("user_id", "item_id")
         .agg(
             total.alias("weight"),
@@ -129,6 +140,17 @@ def history(
     kept = F.row_number().over(by_age) <= config.max_history
     rows = per_item.withColumn("weight", F.when(kept, F.col("weight")).otherwise(F.lit(0.0)))
     return rows.unionByName(_users_without_rows(judged, usable), allowMissingColumns=True)
+
+
+def half_lives_since_1970(config: ProfilesConfig) -> Column:
+    """Return the moment of an event in half-lives since 1970."""
+    return F.unix_micros("timestamp") / F.lit(config.half_life_days * 1e6 * SECONDS_A_DAY)
+
+
+def last_half_life(judged: DataFrame, config: ProfilesConfig) -> DataFrame:
+    """Return one row, `end`: the end of the half-life that the newest usable event is in."""
+    end = F.floor(F.max(half_lives_since_1970(config))) + 1
+    return judged.where("problem IS NULL").agg(end.alias("end"))
 
 
 def _users_without_rows(judged: DataFrame, usable: DataFrame) -> DataFrame:
@@ -161,6 +183,23 @@ def with_segments(rows: DataFrame, users: DataFrame | None) -> DataFrame:
             "seen": F.coalesce("seen", F.lit(False)),
         }
     )
+
+
+def with_fingerprints(rows: DataFrame) -> DataFrame:
+    """Add `fingerprint` to rows of `history`: equal in two runs for a user with the same profile.
+
+    It covers the proportions of the weights and what is stored beside a profile.
+    """
+    user = Window.partitionBy("user_id")
+    largest = F.max(F.abs("weight")).over(user)
+    part = F.when(largest > 0, F.col("weight") / largest).otherwise(F.lit(0.0))
+    row = F.xxhash64("item_id", part, "seen", "last_event_at", "n_events", "segment")
+    mixed = F.bit_xor("row").over(user)
+    # A second, other mixture; the halves of a hash do not overflow when summed up.
+    total = F.sum(F.col("row").bitwiseAND(F.lit(0xFFFFFFFF))).over(user)
+    both = F.xxhash64(mixed, total)
+    told = rows.withColumn("row", row).withColumn("fingerprint", both)
+    return told.selectExpr(*(part.split()[0] for part in HISTORY.split(", ")))
 
 
 def blocks(rows: DataFrame, n_users: int, size: int = USERS_A_BLOCK) -> DataFrame:

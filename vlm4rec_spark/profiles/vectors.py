@@ -49,6 +49,15 @@ class Histories:
         rest = (self.rows[kept], self.weights[kept], self.seen[kept])
         return Histories(self.users, starts, *rest, self.segments)
 
+    def some(self, users: npt.NDArray[np.int64]) -> Histories:
+        """Return the histories of some users, in the order given."""
+        sizes = np.diff(self.starts)[users]
+        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        at = np.arange(starts[-1]) + np.repeat(self.starts[users] - starts[:-1], sizes)
+        rest = (self.rows[at], self.weights[at], self.seen[at])
+        segments = tuple(self.segments[user] for user in users) if self.segments else ()
+        return Histories([self.users[user] for user in users], starts, *rest, segments)
+
     @property
     def owner(self) -> npt.NDArray[np.int64]:
         """Number of the user of each row."""

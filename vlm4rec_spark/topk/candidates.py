@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -67,7 +67,8 @@ class InterestCandidates:
         found = ranked(self.snapshot, self.engine, self.profiles.vectors[mine], k, masks.of(line))
         rows = np.full((len(users), found.rows.shape[1]), -1, np.int64)
         kernels.take_turns(found.rows, offsets, self.profiles.weights[mine], rows)
-        return nearest(self.snapshot, rows, self.profiles.vectors[mine], offsets)
+        listed = nearest(self.snapshot, rows, self.profiles.vectors[mine], offsets)
+        return replace(listed, floor=lowest(found.floor, offsets))
 
     def scored(self, rows: Rows) -> Ranked:
         """See `Candidates`."""
@@ -83,6 +84,16 @@ def interests_of(
     line = np.repeat(np.arange(len(users)), counts)
     mine = np.repeat(profiles.starts[users], counts) + np.arange(offsets[-1]) - offsets[line]
     return mine, offsets, line
+
+
+def lowest(
+    floor: npt.NDArray[np.float64] | None, offsets: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64] | None:
+    """Return the lowest floor of each user, who has `offsets[u]:offsets[u + 1]`, not empty."""
+    if floor is None or len(offsets) < 2:  # noqa: PLR2004 - nobody
+        return None
+    least: npt.NDArray[np.float64] = np.minimum.reduceat(floor, offsets[:-1])
+    return least
 
 
 def cosines(

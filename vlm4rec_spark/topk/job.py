@@ -10,20 +10,19 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
-
-from vlm4rec_spark import delta
 from vlm4rec_spark.errors import RecallError
-from vlm4rec_spark.profiles.job import judged_events, user_history
+from vlm4rec_spark.profiles.job import take_history
 from vlm4rec_spark.profiles.vectors import fusion_of
+from vlm4rec_spark.refresh.job import Stage, Start, begin, finish
+from vlm4rec_spark.refresh.state import State, moves_together, signature
 from vlm4rec_spark.runs import RunReport, record
 from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk import plan
 from vlm4rec_spark.topk.complements_job import write_complements
 from vlm4rec_spark.topk.engines.choice import EngineSpec
 from vlm4rec_spark.topk.facts_job import check_rules, rerank_of, take_beside, take_segments
-from vlm4rec_spark.topk.landing import landed
 from vlm4rec_spark.topk.lists import ListSpec
+from vlm4rec_spark.topk.lists_job import Work, write_all, write_changed
 from vlm4rec_spark.topk.snapshot_job import take_snapshot
 from vlm4rec_spark.topk.tuning import audit, engine_for
 
@@ -34,39 +33,32 @@ if TYPE_CHECKING:
     from vlm4rec_spark.topk.audit import Recall
 
 logger = logging.getLogger(__name__)
-ITEMS_A_TASK = 16_384
 
 
 def run(context: RunContext) -> RunReport:
     """Write the list of every user, the neighbours of every item and what completes it.
+
+    With `topk.refresh` changed only lists that new events or items can change are made.
 
     Raises:
         RecallError: the audited recall is under `topk.recall_target`; the lists in force stay.
         SourceError: the interactions cannot be read, or no item has a vector.
     """
     started = time.monotonic()
-    settings = context.config.topk
-    rows = landed(context, user_history(context, judged_events(context)), "history")
+    rows = take_history(context)
     n_users = rows.select("user_id").distinct().count()
     spec = search_spec(context, rows)
-    engine = _engine(context, rows, spec, n_users)
-    spec = replace(spec, lists=replace(spec.lists, engine=engine))
-    audited = _audited(context, rows, spec, started)
-    lists = landed(context, plan.recommendations(rows, n_users, spec), RECOMMENDATIONS.name)
-    merged = delta.merge_on_key(
-        context.spark, lists, RECOMMENDATIONS, context.names, delete_missing=True
-    )
-    similar = _similar(context, spec)
-    counts = {
-        **_counts(lists, settings.k),
-        "items": len(spec.open()),
-        "list_rows_changed": merged.changed,
-        "similar_rows_changed": similar.changed,
-        **write_complements(context, spec),
-    }
+    start = begin(context, _stage(context, spec), rows)
+    spec, audited = _searching(context, rows, spec, (start, n_users), started)
+    work = Work(context, spec, start.searched_by(spec.lists.engine), n_users)
+    counts, floors = write_all(work) if start.anew else write_changed(work)
+    finish(context, work.start, rows, floors)
+    counts |= {"items": len(spec.open()), **start.counts, **write_complements(context, spec)}
+    engine = spec.lists.engine
     figures = {**_figures(audited), "search_width": float(engine.width)}
-    seconds = time.monotonic() - started
-    return RunReport("topk", counts, figures, seconds, f"search ({engine.name})")
+    return RunReport(
+        "topk", counts, figures, time.monotonic() - started, f"search ({engine.name}){start.told}"
+    )
 
 
 def check(context: RunContext) -> None:
@@ -96,6 +88,53 @@ def search_spec(context: RunContext, rows: DataFrame) -> plan.SearchSpec:
     return plan.SearchSpec(snapshot, beside, lists, context.run_id)
 
 
+def _stage(context: RunContext, spec: plan.SearchSpec) -> Stage:
+    """Return what this run's lists are made from."""
+    beside, lists = spec.beside, spec.lists
+    groups = lists.segments if lists.has_user_rules else ()
+    facts = ("topk", groups, beside.promoted, beside.business)
+    now = State(signature(context.config, *facts), spec.snapshot, allowed=beside.allowed or "")
+    together = moves_together(context.config)
+    rerank = lists.rerank
+    if rerank.shares or rerank.pins or rerank.business_weight:
+        together = "pins, promotions and business value reach beyond the candidates of a list"
+    return Stage("topk", (RECOMMENDATIONS, SIMILAR_ITEMS), now, together)
+
+
+def _searching(
+    context: RunContext,
+    rows: DataFrame,
+    spec: plan.SearchSpec,
+    begun: tuple[Start, int],
+    started: float,
+) -> tuple[plan.SearchSpec, Recall]:
+    """Return the spec with an engine, and its recall; the last run's engine where it will do."""
+    start, n_users = begun
+    target = context.config.topk.recall_target
+    if not start.anew and start.before:
+        before = _with(spec, EngineSpec(*start.before.engine))
+        audited = _recall(context, rows, before)
+        if audited.mean >= target:
+            return before, audited
+    spec = _with(spec, _engine(context, rows, spec, n_users))
+    audited = _recall(context, rows, spec)
+    if audited.mean < target:
+        # Recorded before the run fails, so that the table says by how much.
+        seconds = time.monotonic() - started
+        problem = "failed: recall under its target"
+        record(context, RunReport("topk", {}, _figures(audited), seconds, problem))
+        raise RecallError(
+            f"The audited recall is {audited.mean:.4f} over {audited.users} users, under "
+            f"topk.recall_target {target}; the lists in force were kept. Set "
+            "topk.engine to exact, raise topk.audit_users, or lower the target."
+        )
+    return spec, audited
+
+
+def _with(spec: plan.SearchSpec, engine: EngineSpec) -> plan.SearchSpec:
+    return replace(spec, lists=replace(spec.lists, engine=engine))
+
+
 def _engine(
     context: RunContext, rows: DataFrame, spec: plan.SearchSpec, n_users: int
 ) -> EngineSpec:
@@ -109,8 +148,8 @@ def _engine(
     return engine_for(spec.open(), sample, settings, searches, *how)
 
 
-def _audited(context: RunContext, rows: DataFrame, spec: plan.SearchSpec, started: float) -> Recall:
-    """Measure the recall on sampled users before the work is done, and fail under the target."""
+def _recall(context: RunContext, rows: DataFrame, spec: plan.SearchSpec) -> Recall:
+    """Measure the recall on sampled users before the work is done."""
     settings = context.config.topk
     sample = plan.sampled(rows, settings.audit_users, "audit").toArrow()
     how = (spec.lists.interests, spec.lists.fusion)
@@ -118,16 +157,6 @@ def _audited(context: RunContext, rows: DataFrame, spec: plan.SearchSpec, starte
     logger.info(
         "audited recall %.4f (95 %% from %.4f, %d users)", audited.mean, audited.low, audited.users
     )
-    if audited.mean < settings.recall_target:
-        # Recorded before the run fails, so that the table says by how much.
-        seconds = time.monotonic() - started
-        problem = "failed: recall under its target"
-        record(context, RunReport("topk", {}, _figures(audited), seconds, problem))
-        raise RecallError(
-            f"The audited recall is {audited.mean:.4f} over {audited.users} users, under "
-            f"topk.recall_target {settings.recall_target}; the lists in force were kept. Set "
-            "topk.engine to exact, raise topk.audit_users, or lower the target."
-        )
     return audited
 
 
@@ -137,27 +166,3 @@ def _figures(audited: Recall) -> dict[str, float]:
         "audited_recall_low": audited.low,
         "audited_users": float(audited.users),
     }
-
-
-def _similar(context: RunContext, spec: plan.SearchSpec) -> delta.MergeCounts:
-    spec = replace(spec, lists=replace(spec.lists, k=context.config.topk.similar_k))
-    n = len(spec.open())
-    rows = plan.similar_items(context.spark.range(0, n, 1, -(-n // ITEMS_A_TASK)), spec)
-    return delta.merge_on_key(
-        context.spark,
-        landed(context, rows, SIMILAR_ITEMS.name),
-        SIMILAR_ITEMS,
-        context.names,
-        delete_missing=True,
-    )
-
-
-def _counts(lists: DataFrame, k: int) -> dict[str, int]:
-    per_user = lists.groupBy("user_id").agg(F.count("*").alias("n"), F.first("arm").alias("arm"))
-    row = per_user.agg(
-        F.count("*").alias("users"),
-        F.count_if(F.col("n") >= k).alias("users_with_full_lists"),
-        F.count_if(F.col("arm") == "popular").alias("popular_users"),
-        F.coalesce(F.sum("n"), F.lit(0)).alias("list_rows"),
-    ).first()
-    return {name: int(value) for name, value in row.asDict().items()} if row else {}

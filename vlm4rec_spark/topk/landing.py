@@ -11,10 +11,15 @@ if TYPE_CHECKING:
     from vlm4rec_spark.runs import RunContext
 
 
-def landed(context: RunContext, df: DataFrame, name: str) -> DataFrame:
-    """Write the frame below `topk.index_path` and return it read back."""
+def landing(context: RunContext, name: str) -> Path:
+    """Return where working files of this name are."""
     # Absolute, like the item matrix beside it: a server of Spark may run in another folder.
     root = Path(context.config.topk.index_path).absolute()
-    folder = str(root / "landing" / context.names.schema / name)
+    return root / "landing" / context.names.schema / name
+
+
+def landed(context: RunContext, df: DataFrame, name: str) -> DataFrame:
+    """Write the frame below `topk.index_path` and return it read back."""
+    folder = str(landing(context, name))
     df.write.mode("overwrite").parquet(folder)
     return context.spark.read.schema(df.schema).parquet(folder)

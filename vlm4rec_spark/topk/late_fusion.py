@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from vlm4rec_spark.topk.candidates import cosines, interests_of, nearest
+from vlm4rec_spark.topk.candidates import cosines, interests_of, lowest, nearest
 from vlm4rec_spark.topk.ranking import DIGITS, Ranked, in_order, ranked
 
 if TYPE_CHECKING:
@@ -41,16 +41,17 @@ class FusedCandidates:
         """See `Candidates`."""
         width = min(k, max(1, len(self.snapshot)))
         rows = np.full((len(users), width), -1, np.int64)
-        scores = np.full(rows.shape, -np.inf)
+        scores, floor = np.full(rows.shape, -np.inf), np.full(len(users), -np.inf)
         for part in self._parts(users):
             near = self._near(users[part], DEEPER * k if self._is_soft else k, masks.of(part))
+            floor[part] = -np.inf if near.floor is None else near.floor
             if self._is_soft:
                 near = in_order(self.snapshot, self._fused(near.rows, users[part]))
             some = min(width, near.rows.shape[1])
             rows[part, :some], scores[part, :some] = near.rows[:, :some], near.scores[:, :some]
         mine, offsets, _ = interests_of(self.profiles, users)
         number = nearest(self.snapshot, rows, self.profiles.vectors[mine], offsets).interest
-        return Ranked(rows, scores, number)
+        return Ranked(rows, scores, number, floor)
 
     def scored(self, rows: Rows) -> Ranked:
         """See `Candidates`."""
@@ -74,7 +75,7 @@ class FusedCandidates:
 
     def _near(self, users: npt.NDArray[np.int64], width: int, masks: Masks) -> Ranked:
         """Return the items with the largest cosine to any liked item."""
-        mine, _, line = interests_of(self.profiles, users)
+        mine, offsets, line = interests_of(self.profiles, users)
         found = ranked(
             self.snapshot, self.engine, self.profiles.vectors[mine], width, masks.of(line)
         )
@@ -92,7 +93,7 @@ class FusedCandidates:
         scores = np.full(rows.shape, -np.inf)
         at = (owner[kept], nth[kept])
         rows[at], scores[at] = row[order][kept], score[order][kept]
-        return Ranked(rows, scores)
+        return Ranked(rows, scores, floor=lowest(found.floor, offsets))
 
     def _fused(self, rows: Rows, users: npt.NDArray[np.int64]) -> Ranked:
         """Return the softmax scores of rows."""

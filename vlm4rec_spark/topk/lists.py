@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from vlm4rec_spark.topk.snapshot import Snapshot
 
 
+FLOOR = "floor"
+
+
 @dataclass(frozen=True)
 class Places:
     """Places of lists in a row, user by user and best first."""
@@ -63,18 +66,22 @@ class ListSpec:
     told: tuple[int, int] = (3, 4)
     """Items of the history and words of the item that are named with their shares, at most."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether a list is the best k items by one cosine: no item's place depends on others."""
+        return self.interests == 1 and not self.fusion.is_late and not self.rerank.is_needed
+
 
 def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Table:
     """Return the list of every user: min(k, eligible) items, none seen, unavailable or repeated.
 
-    Columns: those of `recommendations` but run_id.
+    Columns: those of `recommendations` but run_id, and floor: see `Ranked`; null for popular items.
 
     Raises:
         InvariantError: a list breaks this promise; never expected, checked on every run.
     """
-    segments = {name: line for line, name in enumerate(spec.segments, start=1)}
-    line = np.array([segments.get(name or "", 0) for name in block.segments], np.int64)
-    masks = seen_masks(snapshot, block, line if spec.has_user_rules else np.zeros_like(line))
+    line = _segment_lines(block, spec)
+    masks = seen_masks(snapshot, block, group_lines(block, spec))
     profiles = query_profiles(snapshot.vectors, block, spec.interests, spec.fusion)
     known = profiles.known
     rest = np.setdiff1d(np.arange(len(block.users)), known)
@@ -85,7 +92,7 @@ def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Tabl
     popular = best_lists(snapshot, PopularCandidates(snapshot, line[rest]), spec, of_rest)
     return pa.concat_tables(
         [
-            _profile_table(snapshot, block, profiles, found, spec),
+            profile_table(snapshot, block, profiles, found, spec),
             _popular_table(snapshot, block, rest, popular),
         ]
     )
@@ -100,6 +107,18 @@ def near_profiles(
     if len(profiles.known) == len(profiles.owner):
         return ProfileCandidates(snapshot, engine, profiles.vectors)
     return InterestCandidates(snapshot, engine, profiles)
+
+
+def _segment_lines(block: Histories, spec: ListSpec) -> npt.NDArray[np.int64]:
+    """Return the line of each user's segment, 0: none of its own."""
+    segments = {name: line for line, name in enumerate(spec.segments, start=1)}
+    return np.array([segments.get(name or "", 0) for name in block.segments], np.int64)
+
+
+def group_lines(block: Histories, spec: ListSpec) -> npt.NDArray[np.int64]:
+    """Return the line of `Snapshot.allowed` for each user."""
+    line = _segment_lines(block, spec)
+    return line if spec.has_user_rules else np.zeros_like(line)
 
 
 def seen_masks(
@@ -121,10 +140,12 @@ def best_lists(snapshot: Snapshot, candidates: Candidates, spec: ListSpec, masks
         return found
     eligible, depth = masks.eligible(), DEEPER * spec.k
     rows = np.full((len(everything), spec.k), -1, np.int64)
+    floor = np.full(len(everything), -np.inf)
     open_ = everything
     while len(open_):
         part = masks.of(open_)
         pool = candidates.best(open_, depth, part)
+        floor[open_] = -np.inf if pool.floor is None else pool.floor
         for promotion in snapshot.promoted:
             only = replace(part, allowed=part.allowed & promotion)
             pool = joined(pool, candidates.best(open_, spec.k, only))
@@ -134,7 +155,7 @@ def best_lists(snapshot: Snapshot, candidates: Candidates, spec: ListSpec, masks
         open_ = open_[short & (depth < eligible[open_])]
         depth *= DEEPER
     check(rows, spec.k, masks, (rows >= 0).sum(1))
-    return candidates.scored(rows)
+    return replace(candidates.scored(rows), floor=floor)
 
 
 def joined(left: Ranked, right: Ranked) -> Ranked:
@@ -176,13 +197,22 @@ def places(listed: Ranked, users: npt.NDArray[np.int64]) -> Places:
     )
 
 
-def _profile_table(
+def profile_table(
     snapshot: Snapshot,
     block: Histories,
     profiles: Profiles,
     listed: Ranked,
     spec: ListSpec,
 ) -> pa.Table:
+    """Return the rows of lists, best first, with their reasons; columns: see `block_lists`.
+
+    Args:
+        snapshot: the catalogue.
+        block: histories.
+        profiles: theirs.
+        listed: a line for each user with a profile.
+        spec: how lists are made.
+    """
     users, told = profiles.known, spec.told
     interest = np.zeros(listed.rows.shape, np.int64)
     interest = interest if listed.interest is None else listed.interest
@@ -212,7 +242,9 @@ def _profile_table(
         "shared_attributes": shared,
         "reason": profile_reasons(snapshot.titles.take(_or_null(source)), named),
     }
-    return _table(snapshot, block, flat, "profile", reasons)
+    floor = np.full(len(filled), -np.inf) if listed.floor is None else listed.floor
+    floors = pa.array(np.repeat(floor, filled.sum(1)))
+    return _table(snapshot, block, flat, "profile", reasons).append_column(FLOOR, floors)
 
 
 def _popular_table(
@@ -228,7 +260,9 @@ def _popular_table(
         "shared_attributes": pa.array([[]] * n, pa.list_(pa.string())),
         "reason": pa.array([POPULAR_REASON] * n, pa.string()),
     }
-    return _table(snapshot, block, flat, "popular", reasons)
+    return _table(snapshot, block, flat, "popular", reasons).append_column(
+        FLOOR, pa.nulls(n, pa.float64())
+    )
 
 
 def _table(

@@ -15,7 +15,7 @@ from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.tables import COMPLEMENTS, RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk.engines.choice import open_engine
 from vlm4rec_spark.topk.engines.interface import Masks
-from vlm4rec_spark.topk.lists import ListSpec, block_lists, places
+from vlm4rec_spark.topk.lists import FLOOR, ListSpec, block_lists, places
 from vlm4rec_spark.topk.outfits import Completion, completed
 from vlm4rec_spark.topk.ranking import ranked
 from vlm4rec_spark.topk.reasons import SHOWN, complement_reasons, similar_reasons
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame
 
+    from vlm4rec_spark.topk.ranking import Ranked
     from vlm4rec_spark.topk.wardrobe import Wardrobe
 
 ITEMS_A_BLOCK = 4096
@@ -49,19 +50,19 @@ class SearchSpec:
 
 
 def recommendations(history: DataFrame, n_users: int, spec: SearchSpec) -> DataFrame:
-    """Return rows of `recommendations`, from rows of `history`."""
-    schema = RECOMMENDATIONS.arrow_schema()
+    """Return rows of `recommendations` and their floor (`Ranked`), from rows of `history`."""
+    schema = RECOMMENDATIONS.arrow_schema().append(pa.field(FLOOR, pa.float64()))
 
     def build(table: pa.Table) -> pa.Table:
         snapshot = spec.open()
         block = histories(table, snapshot.find(table["item_id"].combine_chunks()))
-        return _as_written(block_lists(snapshot, block, spec.lists), schema, spec.run_id)
+        return as_written(block_lists(snapshot, block, spec.lists), schema, spec.run_id)
 
     return (
         blocks(history, n_users, USERS_A_SEARCH)
         .select("block", "user_id", "item_id", "weight", "seen", "segment")
         .groupBy("block")
-        .applyInArrow(build, RECOMMENDATIONS.spark_ddl())
+        .applyInArrow(build, f"{RECOMMENDATIONS.spark_ddl()}, {FLOOR} DOUBLE")
     )
 
 
@@ -81,7 +82,7 @@ def _neighbours(
             ids = batch.column("id").to_numpy()
             for start in range(0, len(ids), ITEMS_A_BLOCK):
                 table = neighbours(snapshot, ids[start : start + ITEMS_A_BLOCK], spec)
-                yield from _as_written(table, schema, spec.run_id).to_batches()
+                yield from as_written(table, schema, spec.run_id).to_batches()
 
     return build
 
@@ -96,7 +97,13 @@ def neighbours(snapshot: Snapshot, targets: npt.NDArray[np.int64], spec: SearchS
     )
     queries = np.ascontiguousarray(snapshot.vectors[targets])
     engine = open_engine(spec.lists.engine, snapshot)
-    found = ranked(snapshot, engine, queries, spec.lists.k, itself)
+    return neighbour_table(
+        snapshot, ranked(snapshot, engine, queries, spec.lists.k, itself), targets
+    )
+
+
+def neighbour_table(snapshot: Snapshot, found: Ranked, targets: npt.NDArray[np.int64]) -> pa.Table:
+    """Return rows of `similar_items` but run_id, from a line of neighbours for each target."""
     flat = places(found, targets)
     shared = snapshot.words.shared(flat.users, flat.rows, SHOWN)
     return pa.table(
@@ -128,7 +135,7 @@ def complements(places: DataFrame, wardrobe: Wardrobe, order: str, spec: SearchS
             part = (int(ids[0]), int(ids[-1]) + 1) if len(ids) else (0, 0)
             for found in completed(snapshot, wardrobe, rows, part, spec.lists.k):
                 table = completions(snapshot, wardrobe, found)
-                yield from _as_written(table, schema, spec.run_id).to_batches()
+                yield from as_written(table, schema, spec.run_id).to_batches()
 
     return places.select("id").mapInArrow(build, COMPLEMENTS.spark_ddl())
 
@@ -149,7 +156,7 @@ def completions(snapshot: Snapshot, wardrobe: Wardrobe, found: Completion) -> pa
     )
 
 
-def _as_written(table: pa.Table, schema: pa.Schema, run_id: str) -> pa.Table:
+def as_written(table: pa.Table, schema: pa.Schema, run_id: str) -> pa.Table:
     """Return the columns of a table in its order and types, with the run."""
     table = table.append_column("run_id", pa.array([run_id] * len(table), pa.string()))
     return table.select(schema.names).cast(schema)

@@ -44,6 +44,9 @@ class Ranked:
     scores: npt.NDArray[np.float64]
     interest: npt.NDArray[np.int64] | None = None
     """Interest of the user that each row is scored by; None: there is one."""
+    floor: npt.NDArray[np.float64] | None = None
+    """(queries,) an item with a smaller cosine to all that was searched with cannot have been a
+    candidate; minus infinity: any item can. None: not known."""
 
 
 def ranked(pool: Pool, engine: Engine, queries: Vectors, k: int, masks: Masks) -> Ranked:
@@ -52,7 +55,7 @@ def ranked(pool: Pool, engine: Engine, queries: Vectors, k: int, masks: Masks) -
     Where the k-th score is as good as that of the last candidate, more rows may tie with it; such
     a query is searched deeper, so that the list does not depend on the last bits of a score.
     """
-    k = min(k, max(1, len(pool)))
+    asked, k = k, min(k, max(1, len(pool)))
     depth = min(k + MARGIN, max(1, len(pool)))
     ordered = scored(pool, queries, engine.nearest(queries, depth, masks))
     rows, scores = ordered.rows[:, :k].copy(), ordered.scores[:, :k].copy()
@@ -63,7 +66,9 @@ def ranked(pool: Pool, engine: Engine, queries: Vectors, k: int, masks: Masks) -
         ordered = scored(pool, queries[open_], found)
         rows[open_], scores[open_] = ordered.rows[:, :k], ordered.scores[:, :k]
         open_ = open_[_undecided(ordered, k)]
-    return Ranked(rows, scores)
+    # An empty place scores minus infinity.
+    floor = scores[:, -1].copy() if k == asked else np.full(len(scores), -np.inf)
+    return Ranked(rows, scores, floor=floor)
 
 
 def scored(pool: Pool, queries: Vectors, found: Rows) -> Ranked:

@@ -2,7 +2,8 @@
 
 `items.arrow`: what is known of each item; `vectors.npy`: (n, d) float32 unit rows in the same
 order, alike rows together (see `engines.leaves`: `centroids.npy`, `offsets.npy`); `rank.npy`: the
-place of each row when sorted by id; `effects.npy`: see `topk.effects`; `index/`: ScaNN's files,
+place of each row when sorted by id; `hashes.npy`: of each row's facts, so that two matrices can be
+compared; `effects.npy`: see `topk.effects`; `index/`: ScaNN's files,
 where it is used; `meta.json`: what the folder was made from; `centre.npy`, `whitening.npy` and
 `facets.npy`: how the vectors were moved, where `profiles` asks for it; `popularity-*.npy`,
 `allowed-*.npy` ...: see `Beside`, per state of the interactions and per set of rules, so that new
@@ -28,7 +29,7 @@ from vlm4rec_spark.topk.effects import word_numbers
 from vlm4rec_spark.topk.engines.leaves import Leaves
 from vlm4rec_spark.topk.words import Words, coded
 
-FORMAT = 4
+FORMAT = 5
 ITEMS = pa.schema(
     [
         ("item_id", pa.string()),
@@ -88,6 +89,9 @@ class Snapshot:
     """(d, d) matrix that stretches facets; None: all count as they are."""
     effects: Vectors | None = None
     """(words, d) what each frequent word does to a vector; None: not known."""
+    hashes: npt.NDArray[np.int64] | None = None
+    """(n,) hash of the facts and the vector of each row, `available` and `first_seen` left out;
+    None: not known."""
 
     @staticmethod
     def of(items: pa.Table, vectors: Vectors, allowed: npt.NDArray[np.bool_]) -> Snapshot:
@@ -223,6 +227,7 @@ def load_snapshot(folder: str, beside: Beside | None = None) -> Snapshot:
         whitening=_if_there(path / "whitening.npy"),
         facets=_if_there(path / "facets.npy"),
         effects=_mapped(path / "effects.npy"),
+        hashes=_if_there(path / "hashes.npy"),
     )
 
 

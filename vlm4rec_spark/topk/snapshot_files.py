@@ -6,8 +6,10 @@ import hashlib
 import json
 import shutil
 import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +19,29 @@ from vlm4rec_spark.errors import SchemaError
 from vlm4rec_spark.topk.centring import PLAIN, Space, mean_vector, whitening, without_mean
 from vlm4rec_spark.topk.effects import fitted
 from vlm4rec_spark.topk.engines import scann
-from vlm4rec_spark.topk.engines.leaves import build_leaves
+from vlm4rec_spark.topk.engines.leaves import build_leaves, grown_leaves
 from vlm4rec_spark.topk.facets import facet_matrix
 from vlm4rec_spark.topk.snapshot import FORMAT, ITEMS, Vectors, snapshots
 from vlm4rec_spark.topk.words import coded
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vlm4rec_spark.topk.engines.leaves import Leaves
+
 KEPT = 2
 """Older folders are removed; a run that still reads the one before keeps working."""
+
+
+@dataclass(frozen=True)
+class Grown:
+    """Rows among the leaves of an earlier matrix: nothing is built."""
+
+    centroids: Vectors
+    leaf: npt.NDArray[np.int64]
+    """(n,) leaf of each row, in the order of the items."""
+    rows: int
+    """Rows put in since the leaves were built."""
 
 
 def write_snapshot(
@@ -39,7 +57,8 @@ def write_snapshot(
 
     Args:
         folder: where to.
-        items: some columns of `ITEMS`, item_id at least, sorted by item_id.
+        items: some columns of `ITEMS`, item_id at least, sorted by item_id; where known `hash`, see
+            `Snapshot.hashes`.
         vectors: (n, d) float32, unit rows, finite.
         encoder: model@revision the vectors come from.
         with_scann: build ScaNN's index, too.
@@ -48,42 +67,79 @@ def write_snapshot(
     Raises:
         SchemaError: a vector is not finite, or the lengths differ.
     """
+    _check(items, vectors)
+    with _appearing(folder) as partial:
+        vectors = _moved(partial, items, vectors, space)
+        leaves, order = build_leaves(vectors)
+        rows = _write_rows(partial, items, vectors, leaves, order)
+        if with_scann and len(rows):
+            (partial / "index").mkdir()
+            scann.build_index(rows, partial / "index")
+        _write_meta(partial, rows, encoder)
+
+
+def write_grown(
+    folder: Path, items: pa.Table, vectors: Vectors, encoder: str, grown: Grown
+) -> None:
+    """Write a folder like `write_snapshot`, the rows among leaves that are there already."""
+    _check(items, vectors)
+    with _appearing(folder) as partial:
+        leaves, order = grown_leaves(grown.centroids, grown.leaf)
+        rows = _write_rows(partial, items, vectors, leaves, order)
+        _write_meta(partial, rows, encoder, grown.rows)
+
+
+def _check(items: pa.Table, vectors: Vectors) -> None:
     if len(items) != len(vectors) or not np.isfinite(vectors).all():
         raise SchemaError("The item vectors are not finite or not one per item; embed them again.")
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """Give a folder to write into, which gets its name at the end."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
-    items = _as_stored(items)
-    vectors = _moved(partial, items, vectors, space)
-    leaves, order = build_leaves(vectors)
-    rows = np.ascontiguousarray(vectors[order])
-    table = items.take(pa.array(order))
-    with pa.OSFile(str(partial / "items.arrow"), "wb") as sink, pa.ipc.new_file(sink, ITEMS) as out:
-        out.write_table(table)
-    for name, array in (
-        ("vectors", rows),
-        ("effects", fitted(rows, coded(table["words"].combine_chunks()))),
-        ("centroids", leaves.centroids),
-        ("offsets", leaves.offsets),
-        ("rank", order),
-    ):
-        np.save(partial / f"{name}.npy", array, allow_pickle=False)
-    if with_scann and len(rows):
-        (partial / "index").mkdir()
-        scann.build_index(rows, partial / "index")
-    meta = {
-        "format": FORMAT,
-        "items": len(items),
-        "dimensions": int(vectors.shape[1]),
-        "encoder": encoder,
-        "sha256": {path.name: _sha256(path) for path in sorted(partial.glob("*.*"))},
-    }
-    (partial / "meta.json").write_text(json.dumps(meta), "utf-8")
+    yield partial
     partial.chmod(0o755)
     if folder.exists():  # a run beside this one was faster, with the same content
         shutil.rmtree(partial)
     else:
         partial.rename(folder)
     _forget_old(folder)
+
+
+def _write_rows(
+    folder: Path, items: pa.Table, vectors: Vectors, leaves: Leaves, order: npt.NDArray[np.int64]
+) -> Vectors:
+    """Write what is known of the items, leaf by leaf; return the vectors so."""
+    rows = np.ascontiguousarray(vectors[order])
+    table = _as_stored(items).take(pa.array(order))
+    with pa.OSFile(str(folder / "items.arrow"), "wb") as sink, pa.ipc.new_file(sink, ITEMS) as out:
+        out.write_table(table)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "vectors": rows,
+        "effects": fitted(rows, coded(table["words"].combine_chunks())),
+        "centroids": leaves.centroids,
+        "offsets": leaves.offsets,
+        "rank": order,
+    }
+    if "hash" in items.column_names:
+        arrays["hashes"] = items["hash"].to_numpy()[order]
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    return rows
+
+
+def _write_meta(folder: Path, rows: Vectors, encoder: str, grown: int = 0) -> None:
+    meta = {
+        "format": FORMAT,
+        "items": len(rows),
+        "dimensions": int(rows.shape[1]),
+        "encoder": encoder,
+        "grown": grown,
+        "sha256": {path.name: _sha256(path) for path in sorted(folder.glob("*.*"))},
+    }
+    (folder / "meta.json").write_text(json.dumps(meta), "utf-8")
 
 
 def _moved(folder: Path, items: pa.Table, vectors: Vectors, space: Space) -> Vectors:
@@ -96,7 +152,7 @@ def _moved(folder: Path, items: pa.Table, vectors: Vectors, space: Space) -> Vec
             np.save(folder / "whitening.npy", matrix, allow_pickle=False)
         vectors = without_mean(vectors, mean, matrix)
     if space.facets:
-        words = coded(items["words"].combine_chunks())
+        words = coded(_as_stored(items)["words"].combine_chunks())
         matrix = facet_matrix(vectors, words, dict(space.facets))
         np.save(folder / "facets.npy", matrix, allow_pickle=False)
         vectors = without_mean(vectors, np.zeros(vectors.shape[1], np.float32), matrix)

@@ -14,17 +14,19 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.descriptions.plan import sure_words
-from vlm4rec_spark.errors import SourceError
+from vlm4rec_spark.errors import SchemaError, SourceError
 from vlm4rec_spark.tables import DESCRIPTIONS, ITEM_VECTORS, ITEMS
-from vlm4rec_spark.topk.centring import Space
-from vlm4rec_spark.topk.snapshot import FORMAT
+from vlm4rec_spark.topk.centring import PLAIN, Space
+from vlm4rec_spark.topk.snapshot import FORMAT, load_snapshot, snapshots
 from vlm4rec_spark.topk.snapshot import ITEMS as STORED
-from vlm4rec_spark.topk.snapshot_files import write_snapshot
+from vlm4rec_spark.topk.snapshot_files import write_grown, write_snapshot
+from vlm4rec_spark.topk.snapshot_growth import FRESH, grown, to_fetch
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from vlm4rec_spark.runs import RunContext
+    from vlm4rec_spark.topk.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 ITEMS_A_READ = 200_000
@@ -42,16 +44,52 @@ def take_snapshot(context: RunContext) -> str:
     folder = Path(context.config.topk.index_path).absolute() / f"snapshot-{digest}"
     if not (folder / "meta.json").exists():
         logger.info("writing the item matrix %s: %d items", folder, n)
-        table, vectors = _collected(items, n)
-        write_snapshot(
-            folder,
-            table,
-            vectors,
-            encoder,
-            with_scann=context.config.topk.engine == "scann",
-            space=_space(context),
-        )
+        if not _grow(context, items, folder, n, encoder):
+            table, vectors = _collected(items, n)
+            write_snapshot(
+                folder,
+                table,
+                vectors,
+                encoder,
+                with_scann=context.config.topk.engine == "scann",
+                space=_space(context),
+            )
     return str(folder)
+
+
+def _grow(context: RunContext, items: DataFrame, folder: Path, n: int, encoder: str) -> bool:
+    """Make the matrix from the one before, where it was made in the same way; tell whether."""
+    topk = context.config.topk
+    if topk.refresh != "changed" or topk.engine == "scann" or _space(context) != PLAIN:
+        return False
+    before = _last(folder.parent, encoder)
+    if before is None:
+        return False
+    slim = items.select("item_id", "hash", *FRESH)
+    facts = pa.concat_tables([part.toArrow() for part in _parts(slim, n)])
+    ids = to_fetch(before, facts)
+    if ids is None:
+        return False
+    wanted = context.spark.createDataFrame(pa.table({"item_id": ids}))
+    if len(ids):
+        fetched, vectors = _collected(items.join(wanted, "item_id", "left_semi"), len(ids))
+    else:
+        fetched, vectors = before.items[:0], before.vectors[:0]
+    logger.info("%d items are new or changed, the others stay in their leaves", len(ids))
+    write_grown(folder, *grown(before, facts, fetched, vectors))
+    return True
+
+
+def _last(root: Path, encoder: str) -> Snapshot | None:
+    """Return the newest matrix of plain vectors of an encoder."""
+    for path in snapshots(root)[:1]:
+        try:
+            found = load_snapshot(str(path))
+        except SchemaError:  # of an earlier version
+            return None
+        if found.encoder == encoder and found.centre is None and found.facets is None:
+            return found
+    return None
 
 
 def _space(context: RunContext) -> Space:
@@ -61,7 +99,7 @@ def _space(context: RunContext) -> Space:
 
 
 def _items(context: RunContext) -> DataFrame:
-    """Return the columns of the matrix's items, vector and encoder, of items with a vector."""
+    """Return items with a vector: the columns of the matrix's items, vector, encoder, hash."""
     spark, names = context.spark, context.names
     space = context.config.embed.serve_space
     vectors = delta.read(spark, ITEM_VECTORS, names).where(
@@ -69,19 +107,23 @@ def _items(context: RunContext) -> DataFrame:
     )
     described = delta.read(spark, DESCRIPTIONS, names).select("request_key", "attributes")
     words = sure_words("attributes", context.config.describe.min_confidence)
+    plain = [name for name in STORED.names if name not in (*FRESH, "words")]
+    row = F.xxhash64(*plain, F.sort_array(F.map_entries("words")), "v")
     return (
         delta.read(spark, ITEMS, names)
-        .join(vectors.select("item_id", "vector", "encoder"), "item_id")
+        # Hashed here: where only the hash is wanted, no vector goes into the join.
+        .join(
+            vectors.select("item_id", "vector", "encoder", F.xxhash64("vector").alias("v")),
+            "item_id",
+        )
         .join(described.select("request_key", words.alias("words")), "request_key", "left")
-        .select(*STORED.names, "vector", "encoder")
+        .select(*STORED.names, "vector", "encoder", row.alias("hash"))
     )
 
 
 def _digest(context: RunContext, items: DataFrame) -> tuple[int, str, str]:
     """Return the number of rows, a hash of them whatever their order, and their encoder."""
-    entries = F.sort_array(F.map_entries("words"))
-    plain = [name for name in STORED.names if name != "words"]
-    row = F.xxhash64(*plain, entries, "vector")
+    row = F.xxhash64("hash", *FRESH)
     seen = (
         items.select(row.alias("h"), "encoder")
         .agg(
@@ -111,11 +153,7 @@ def _digest(context: RunContext, items: DataFrame) -> tuple[int, str, str]:
 
 def _collected(items: DataFrame, n: int) -> tuple[pa.Table, npt.NDArray[np.float32]]:
     """Bring the rows to the driver in reads of bounded size, sorted by id."""
-    reads = -(-n // ITEMS_A_READ)
-    parts = [
-        items.drop("encoder").where(F.expr(f"pmod(xxhash64(item_id), {reads}) = {read}")).toArrow()
-        for read in range(reads)
-    ]
+    parts = [part.toArrow() for part in _parts(items.drop("encoder"), n)]
     table = pa.concat_tables(parts)
     order = np.argsort(np.asarray(table["item_id"].to_pylist(), dtype=np.str_), kind="stable")
     vectors = np.concatenate(
@@ -123,3 +161,10 @@ def _collected(items: DataFrame, n: int) -> tuple[pa.Table, npt.NDArray[np.float
     )
     vectors = vectors.astype(np.float32, copy=False).reshape(len(table), -1)[order]
     return table.drop_columns(["vector"]).take(pa.array(order)), vectors
+
+
+def _parts(items: DataFrame, n: int) -> list[DataFrame]:
+    """Split n rows into reads of bounded size."""
+    reads = max(1, -(-n // ITEMS_A_READ))
+    of_read = F.expr(f"pmod(xxhash64(item_id), {reads})")
+    return [items.where(of_read == read) for read in range(reads)]

@@ -13,6 +13,7 @@ from vlm4rec_spark.topk import plan
 from vlm4rec_spark.topk.engines.choice import EngineSpec
 from vlm4rec_spark.topk.job import search_spec
 from vlm4rec_spark.topk.landing import landed
+from vlm4rec_spark.topk.lists import FLOOR
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -40,4 +41,4 @@ def trial(context: RunContext, users: Sequence[str]) -> DataFrame:
     asked = rows.where(F.col("user_id").isin(*users))
     lists = plan.recommendations(asked, len(users), spec)
     # Fetched now: another trial writes its working files in place of these.
-    return context.spark.createDataFrame(lists.toArrow())
+    return context.spark.createDataFrame(lists.drop(FLOOR).toArrow())

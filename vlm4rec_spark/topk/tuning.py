@@ -51,6 +51,9 @@ def engine_for(
     Raises:
         MissingExtraError: ScaNN is asked for and not installed.
     """
+    # Only exact search finds everything for users who are in no sample, too.
+    if settings.engine == "auto" and settings.recall_target >= 1:
+        return EngineSpec("exact")
     name = chosen_engine(settings.engine, len(snapshot), searches, snapshot.vectors.shape[1])
     if name == "exact" or not len(snapshot):
         return EngineSpec("exact")

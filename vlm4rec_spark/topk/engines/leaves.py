@@ -37,6 +37,11 @@ class Leaves:
     offsets: npt.NDArray[np.int64]
     """(leaves + 1,)."""
 
+    @property
+    def of_rows(self) -> npt.NDArray[np.int64]:
+        """Number of the leaf of each row, (n,)."""
+        return np.repeat(np.arange(len(self.centroids)), np.diff(self.offsets))
+
 
 def build_leaves(vectors: Vectors) -> tuple[Leaves, npt.NDArray[np.int64]]:
     """Return the leaves of (n, d) unit rows, and the order that puts the rows leaf by leaf.
@@ -53,9 +58,20 @@ def build_leaves(vectors: Vectors) -> tuple[Leaves, npt.NDArray[np.int64]]:
     centroids = sample[rng.choice(len(sample), count, replace=False)].copy()
     for _ in range(ITERATIONS):
         centroids = _moved(sample, nearest_leaf(sample, centroids), centroids, rng)
-    leaf = nearest_leaf(vectors, centroids)
+    return grown_leaves(centroids, nearest_leaf(vectors, centroids))
+
+
+def grown_leaves(
+    centroids: Vectors, leaf: npt.NDArray[np.int64]
+) -> tuple[Leaves, npt.NDArray[np.int64]]:
+    """Return what `build_leaves` does, for centroids that are there already.
+
+    Args:
+        centroids: (leaves, d) float32, unit rows.
+        leaf: (n,) number of the leaf of each row.
+    """
     order = np.argsort(leaf, kind="stable")
-    offsets = np.searchsorted(leaf[order], np.arange(count + 1))
+    offsets = np.searchsorted(leaf[order], np.arange(len(centroids) + 1))
     return Leaves(centroids, offsets.astype(np.int64)), order.astype(np.int64)
 
 
