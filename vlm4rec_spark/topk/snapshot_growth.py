@@ -62,7 +62,8 @@ def grown(
     old = before.find(ids)
     n_old = len(before)
     place = np.where(new >= 0, n_old + new, old)
-    both = pa.concat_tables([before.items, fetched.select(before.items.column_names)])
+    stored = before.items.schema
+    both = pa.concat_tables([before.items, fetched.select(stored.names).cast(stored)])
     items = both.take(pa.array(place))
     for name in FRESH:
         at = items.column_names.index(name)
