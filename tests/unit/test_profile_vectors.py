@@ -141,3 +141,16 @@ def test_a_negative_event_touches_the_interest_it_is_nearest_to() -> None:
     assert made.vectors[0].tolist() == state.vectors[0].tolist()
     assert made.vectors[1] @ state.vectors[2] < state.vectors[1] @ state.vectors[2]
     assert made.labels.tolist() == [0, 1, 1]
+
+
+@given(st.integers(0, 10_000))
+def test_no_bit_of_a_weight_depends_on_where_the_matrix_has_the_items(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, weights = unit(rng.normal(size=(20, 4))), rng.uniform(0.1, 9, 20)
+    moved = rng.permutation(20)
+    one = Histories(["user"], np.array([0, 20]), np.arange(20), weights, np.ones(20, bool))
+    other = Histories(["user"], np.array([0, 20]), np.arange(20), weights[moved], one.seen)
+    here = user_profiles(vectors, one)
+    there = user_profiles(np.ascontiguousarray(vectors[moved]), other)
+    assert here.weights.tobytes() == there.weights.tobytes()
+    np.testing.assert_allclose(here.vectors, there.vectors, atol=1e-6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from vlm4rec_spark.refresh.lists import WHOLE
 from vlm4rec_spark.refresh.state import State, history_signature, moves_together, signature
 from vlm4rec_spark.runs import RunReport
 from vlm4rec_spark.tables import ITEMS, PROFILES
-from vlm4rec_spark.topk.landing import landed, landing
+from vlm4rec_spark.topk.landing import Note, landed, landing
 from vlm4rec_spark.topk.snapshot_job import take_snapshot
 
 if TYPE_CHECKING:
@@ -88,15 +87,14 @@ def take_history(context: RunContext, judged: DataFrame | None = None) -> DataFr
         context: the run.
         judged: rows of `judged_events`; None: they are read.
     """
-    note = landing(context, f"{HISTORY_LANDING}.json")
-    made_for = json.dumps([context.run_id, history_signature(context.config)])
-    if judged is None and note.exists() and note.read_text("utf-8") == made_for:
-        folder = str(landing(context, HISTORY_LANDING))
+    note = Note.of(context, HISTORY_LANDING, history_signature(context.config))
+    folder = note.read() if judged is None else None
+    if folder:
         return context.spark.read.schema(plan.HISTORY).parquet(folder)
-    note.unlink(missing_ok=True)
+    note.take_back()
     judged = judged_events(context) if judged is None else judged
     rows = landed(context, user_history(context, judged), HISTORY_LANDING)
-    note.write_text(made_for, "utf-8")
+    note.write(str(landing(context, HISTORY_LANDING)))
     return rows
 
 

@@ -194,7 +194,10 @@ def user_profiles(vectors: Vectors, block: Histories, interests: int = 1) -> Pro
         is_liked = (sums * liked).sum(2) > 0
     norms = np.sqrt((sums * sums).sum(2))
     weights = np.zeros(norms.shape)
-    np.add.at(weights, (block.owner, groups), np.maximum(block.weights, 0.0))
+    # In the order of the weights: the last bits must not depend on where the matrix has the items.
+    by_weight = np.argsort(block.weights, kind="stable")
+    of = (block.owner[by_weight], groups[by_weight])
+    np.add.at(weights, of, np.maximum(block.weights[by_weight], 0.0))
     order = np.argsort(-weights, axis=1, kind="stable")
     usable = (weights > 0) & (norms >= SMALLEST_NORM) & is_liked
     usable = np.take_along_axis(usable, order, 1)

@@ -23,7 +23,7 @@ from vlm4rec_spark.topk.engines.choice import EngineSpec
 from vlm4rec_spark.topk.facts_job import check_rules, rerank_of, take_beside, take_segments
 from vlm4rec_spark.topk.lists import ListSpec
 from vlm4rec_spark.topk.lists_job import Work, write_all, write_changed
-from vlm4rec_spark.topk.snapshot_job import take_snapshot
+from vlm4rec_spark.topk.snapshot_job import taken_snapshot
 from vlm4rec_spark.topk.tuning import audit, engine_for
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def check(context: RunContext) -> None:
 
 def search_spec(context: RunContext, rows: DataFrame) -> plan.SearchSpec:
     """Bring the item matrix up to date and return how lists are made, but for the engine."""
-    snapshot = take_snapshot(context)
+    snapshot = taken_snapshot(context)
     segments = take_segments(rows)
     lists = ListSpec(
         EngineSpec("exact"),

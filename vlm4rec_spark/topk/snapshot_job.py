@@ -17,6 +17,7 @@ from vlm4rec_spark.descriptions.plan import sure_words
 from vlm4rec_spark.errors import SchemaError, SourceError
 from vlm4rec_spark.tables import DESCRIPTIONS, ITEM_VECTORS, ITEMS
 from vlm4rec_spark.topk.centring import PLAIN, Space
+from vlm4rec_spark.topk.landing import Note
 from vlm4rec_spark.topk.snapshot import FORMAT, load_snapshot, snapshots
 from vlm4rec_spark.topk.snapshot import ITEMS as STORED
 from vlm4rec_spark.topk.snapshot_files import write_grown, write_snapshot
@@ -54,7 +55,26 @@ def take_snapshot(context: RunContext) -> str:
                 with_scann=context.config.topk.engine == "scann",
                 space=_space(context),
             )
+    _note(context).write(str(folder))
     return str(folder)
+
+
+def taken_snapshot(context: RunContext) -> str:
+    """Return the folder of the matrix that this run has taken, or take it.
+
+    What an earlier stage of the run saw holds for all of it; and no vector is read a second time.
+
+    Raises:
+        SourceError: see `take_snapshot`.
+    """
+    folder = _note(context).read()
+    return folder if folder and Path(folder).exists() else take_snapshot(context)
+
+
+def _note(context: RunContext) -> Note:
+    config = context.config
+    facts = (FORMAT, config.topk.engine, _space(context), config.embed.serve_space)
+    return Note.of(context, "snapshot", *facts, config.describe.min_confidence)
 
 
 def _grow(context: RunContext, items: DataFrame, folder: Path, n: int, encoder: str) -> bool:
