@@ -116,6 +116,15 @@ bench-scale: $(INSTALLED) ## CPU, memory and requests of the catalog job, fake e
 	$(BIN)/python -m tests.bench.scale --sizes $(SIZES) \
 		--slice-rows $(or $(SLICE_ROWS),20000)
 
+.PHONY: bench-describe
+bench-describe: $(INSTALLED) ## The describe stage over LLM.chat, offline and per batch (PICTURES=, ROUNDS=)
+	$(BIN)/python -m tests.bench.describe --pictures $(or $(PICTURES),2000) --rounds $(or $(ROUNDS),3)
+
+.PHONY: soak
+soak: $(INSTALLED) ## Kill -9 at random over many runs (KILLS=, SEED=, ENGINE=vllm for a real server)
+	$(BIN)/python -m tests.soak.soak --kills $(or $(KILLS),10) --seed $(or $(SEED),1) \
+		--engine $(or $(ENGINE),stand-in)
+
 .PHONY: bench-confidence
 bench-confidence: $(INSTALLED) ## How far the model's confidences can be trusted (real vLLM)
 	$(BIN)/python -m tests.bench.confidence

@@ -88,8 +88,13 @@ def _die_once(name: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def answer_to(body: dict[str, Any]) -> str:
+    """Return the JSON text that answers a chat request, drawn from what it shows."""
+    return json.dumps(_answer(body), separators=(",", ":"))
+
+
 def _reply(body: dict[str, Any], fault: str, latency_ms: float) -> Reply:
-    text = json.dumps(_answer(body), separators=(",", ":"))
+    text = answer_to(body)
     reason = "stop"
     if fault == "truncate":
         text, reason = text[: len(text) // 2], "length"

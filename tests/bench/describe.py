@@ -1,0 +1,168 @@
+"""The describe stage against vLLM's own offline `LLM.chat` and the usual Spark recipe.
+
+    make bench-describe
+    make bench-describe PICTURES=300 ROUNDS=2
+
+The same distinct pictures of synthetic products, the demo model, the same flags. In every round,
+one after the other: the whole stage (find out what to send, read, decode, request, log, merge) with
+a server that already runs; `LLM.chat` on decoded pictures, all in one call; `mapInPandas` with one
+`LLM.chat` per batch of 64. Each round has pictures of its own, so that no cache helps. The model
+computes on one core, everything else runs on the other; a quiet machine is needed, as time is by
+the clock. Loading the model is left out everywhere. Ends with one line of JSON: ratios of the
+median rates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.bench import describe_peers
+from tests.bench.describe_peers import MODEL_CORE, OTHER_CORE, config, pin
+from vlm4rec_spark import testing
+from vlm4rec_spark.catalog import job as catalog_job
+from vlm4rec_spark.delta import TableNames
+from vlm4rec_spark.demo.products import sample_product
+from vlm4rec_spark.descriptions import job as describe_job
+from vlm4rec_spark.descriptions.lifeline import descendants
+from vlm4rec_spark.descriptions.local import LocalSpec
+from vlm4rec_spark.descriptions.server import LocalServer
+from vlm4rec_spark.descriptions.specs import engine_spec
+from vlm4rec_spark.runs import RunContext
+from vlm4rec_spark.session import build_session
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+SEED = 88_000
+WARM_UP = 8
+LEASE_S = 3600
+ENGINE = "VLLM::EngineCor"
+"""How the kernel, which keeps 15 letters, names the process that runs the model."""
+
+logger = logging.getLogger("bench")
+
+
+def write_shop(folder: Path, n: int, first: int) -> Path:
+    """Write n products with a picture file each, others for each `first`."""
+    folder.mkdir()
+    rows = []
+    for number in range(first, first + n):
+        product = sample_product(np.random.default_rng([SEED, number]))
+        path = folder / f"{number}.jpg"
+        path.write_bytes(testing.picture(product, SEED + number))
+        row = {"item_id": f"i{number}", "title": "", "category": product.kind.category}
+        rows.append({**row, "image": str(path)})
+    pq.write_table(pa.Table.from_pylist(rows), folder / "items.parquet")
+    return folder
+
+
+def start_server() -> LocalServer:
+    """Start the server that the stage will find: its engine on one core, the rest on the other."""
+    spec = engine_spec(config(f"describe.engine.lease_s={LEASE_S}"))
+    if not isinstance(spec, LocalSpec):
+        raise TypeError(f"a local engine was expected, found {type(spec).__name__}")
+    server = LocalServer(spec)
+    server.ensure()
+    (lifeline, *_) = json.loads((spec.folder / "pids").read_text("utf-8"))
+    processes = [lifeline, *descendants(lifeline)]
+    names = {pid: Path(f"/proc/{pid}/comm").read_text("utf-8").strip() for pid in processes}
+    if ENGINE not in names.values():
+        raise RuntimeError(f"no process of the server is called {ENGINE}: {names}")
+    for pid, name in names.items():
+        if name != ENGINE:
+            pin(pid, OTHER_CORE)
+    return server
+
+
+def stage(spark: SparkSession, shop: Path, schema: str) -> tuple[int, float]:
+    """Describe a shop; return rows described, and the stage's seconds."""
+    settings = [
+        f"tables.schema={schema}",
+        "sources.items.format=parquet",
+        f"sources.items.path={shop}/items.parquet",
+        "sources.items.columns.category=category",
+        f"describe.engine.lease_s={LEASE_S}",
+    ]
+    context = RunContext(spark, config(*settings), TableNames(None, schema), "bench")
+    catalog_job.run(context)
+    started = time.monotonic()
+    report = describe_job.run(context)
+    taken = time.monotonic() - started
+    logger.info("the stage: %.1f s, %s", taken, report.bottleneck)
+    return report.counts["described"], taken
+
+
+def offline(shop: Path) -> tuple[int, float]:
+    """Describe a shop with vLLM alone; return rows that are JSON, and seconds."""
+    command = [sys.executable, "-m", "tests.bench.describe_peers", str(shop)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    return found["answers"], found["seconds"]
+
+
+def main() -> None:
+    """Measure, and print one line of JSON."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logger.setLevel(logging.INFO)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = str(MODEL_CORE)
+    rates: dict[str, list[float]] = {"stage": [], "offline": [], "recipe": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        server = start_server()
+        pin(os.getpid(), OTHER_CORE)  # what the JVM and its Python workers inherit
+        try:
+            extra = {"spark.master": "local[2]"}
+            spark = build_session("bench-describe", extra=extra, warehouse=str(folder / "tables"))
+            stage(spark, write_shop(folder / "warm_up", WARM_UP, 0), "warm_up")
+            for number in range(given.rounds):
+                first = WARM_UP + number * given.pictures
+                shop = write_shop(folder / f"shop_{number}", given.pictures, first)
+                found = {
+                    "stage": stage(spark, shop, f"round_{number}"),
+                    "offline": offline(shop),
+                    "recipe": describe_peers.recipe(spark, shop, f"recipe_{number}"),
+                }
+                for who, (rows, seconds) in found.items():
+                    logger.info("%s: %d good rows in %.1f s", who, rows, seconds)
+                    rates[who].append(given.pictures / seconds)
+            spark.stop()
+        finally:
+            server.stop()
+    sys.stdout.write(json.dumps(summary(rates, given.pictures)) + "\n")
+
+
+def summary(rates: dict[str, list[float]], n_pictures: int) -> dict[str, float]:
+    """Return the ratios of the median rates, and the best ones beside them."""
+    middle = {who: statistics.median(each) for who, each in rates.items()}
+    best = {who: max(each) for who, each in rates.items()}
+    return {
+        "vs_vllm_offline": round(middle["stage"] / middle["offline"], 3),
+        "vs_sync_recipe": round(middle["stage"] / middle["recipe"], 3),
+        "pictures": n_pictures,
+        "pictures_per_s": round(middle["stage"], 2),
+        "vs_vllm_offline_best": round(best["stage"] / best["offline"], 3),
+        "vs_sync_recipe_best": round(best["stage"] / best["recipe"], 3),
+        "rounds": len(rates["stage"]),
+    }
+
+
+if __name__ == "__main__":
+    main()

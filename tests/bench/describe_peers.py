@@ -1,0 +1,173 @@
+"""What the describe stage is measured against: vLLM's own `LLM.chat`, and the usual Spark recipe.
+
+Both build the model with the flags of the product's server, send the same words, ask for the same
+JSON schema and log-probabilities, and are timed without loading the model. Run as a program, it is
+the offline one: `python -m tests.bench.describe_peers SHOP`, one line of JSON.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+from PIL import Image
+
+from vlm4rec_spark.catalog.images import prepare
+from vlm4rec_spark.config import Config, load_config
+from vlm4rec_spark.descriptions.local import CPU_ENVIRONMENT, model_path
+from vlm4rec_spark.descriptions.requests import Picture, Request, chat_body
+from vlm4rec_spark.descriptions.schema import json_schema
+from vlm4rec_spark.descriptions.specs import request_rules
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import SparkSession
+
+BATCH = 64
+MODEL_CORE, OTHER_CORE = 0, 1
+SETTINGS = (
+    "describe.attributes=fashion",
+    "describe.engine.model=demo",
+    "describe.engine.max_num_seqs=32",
+    "images.max_side=448",
+)
+
+
+def config(*more: str) -> Config:
+    """Return the configuration all three share."""
+    return load_config(None, [*SETTINGS, *more])
+
+
+def pin(pid: int, core: int) -> None:
+    """Let all threads of a process run on one core only."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one picture is asked, in vLLM's own words."""
+
+    messages: list[dict[str, Any]]
+    sampling: Any
+
+    @staticmethod
+    def of(image: Image.Image, category: str, key: str) -> Asked:
+        """Return the chat and the parameters for a picture ready for the model."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
+
+        rules = request_rules(config())
+        request = Request(key, (Picture("", key),), category)
+        body = chat_body(rules, request, [b""], name_pictures=True)
+        parts = body["messages"][1]["content"]
+        parts[0] = {"type": "image_pil", "image_pil": image, "uuid": parts[0]["uuid"]}
+        schema = json_schema(rules.schemas.schema_for(category), category)
+        structured = StructuredOutputsParams(json=schema)
+        given = {"temperature": rules.temperature, "max_tokens": rules.max_tokens, "logprobs": 0}
+        return Asked(body["messages"], SamplingParams(**given, structured_outputs=structured))
+
+
+class Model:
+    """vLLM in this process, its engine on one core and this process on the other."""
+
+    def __init__(self) -> None:
+        """Load the model."""
+        settings = {**CPU_ENVIRONMENT, "VLLM_CPU_OMP_THREADS_BIND": str(MODEL_CORE)}
+        os.environ.update({**settings, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"})
+        os.sched_setaffinity(0, {MODEL_CORE, OTHER_CORE})  # what the engine's process inherits
+        from vllm import LLM
+
+        engine = config().describe.engine
+        self._llm = LLM(
+            model_path(engine.model),
+            max_num_seqs=engine.max_num_seqs,
+            limit_mm_per_prompt={"image": 1, "video": 0},
+            structured_outputs_config={"backend": "guidance", "disable_any_whitespace": True},
+            mm_processor_cache_gb=0,
+            enforce_eager=True,
+        )
+        pin(os.getpid(), OTHER_CORE)
+
+    def answers(self, asked: list[Asked]) -> list[str]:
+        """Return what the model says, in one call that waits for all."""
+        messages, sampling = [a.messages for a in asked], [a.sampling for a in asked]
+        done = self._llm.chat(messages, sampling, use_tqdm=False)
+        return [output.outputs[0].text for output in done]
+
+
+@lru_cache(maxsize=1)
+def loaded() -> tuple[Model, float]:
+    """Return the model of this process, and when it was there."""
+    return Model(), time.time()
+
+
+def decoded(path: str) -> Image.Image:
+    """Read, decode and resize a picture."""
+    jpeg = prepare(Path(path).read_bytes(), config().images.max_side)
+    image = Image.open(io.BytesIO(jpeg))
+    image.load()
+    return image
+
+
+def recipe(spark: SparkSession, shop: Path, table: str) -> tuple[int, float]:
+    """Describe the shop by `mapInPandas` and one call per batch of 64, into a Delta table.
+
+    Returns:
+        Answers that are JSON, and seconds from the moment the model is loaded to the commit.
+    """
+    ddl = "item_id STRING, answer STRING, loaded_at DOUBLE"
+    rows = spark.read.parquet(str(shop / "items.parquet")).repartition(1)
+    rows.mapInPandas(described, ddl).write.format("delta").saveAsTable(table)
+    finished = time.time()
+    found = spark.table(table).select("answer", "loaded_at").collect()
+    return _n_json(row["answer"] for row in found), finished - found[0]["loaded_at"]
+
+
+def described(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Answer frame by frame, BATCH rows a call."""
+    model, loaded_at = loaded()
+    for frame in frames:
+        for start in range(0, len(frame), BATCH):
+            rows = frame.iloc[start : start + BATCH]
+            columns = (rows["image"], rows["category"], rows["item_id"])
+            asked = [
+                Asked.of(decoded(path), category, item_id)
+                for path, category, item_id in zip(*columns, strict=True)
+            ]
+            answers = model.answers(asked)
+            yield rows[["item_id"]].assign(answer=answers, loaded_at=loaded_at)
+
+
+def _n_json(answers: Iterator[str]) -> int:
+    n = 0
+    for answer in answers:
+        try:
+            n += isinstance(json.loads(answer), dict)
+        except ValueError:
+            continue
+    return n
+
+
+def main() -> None:
+    """Describe a shop offline: pictures decoded beforehand, all of them in one call."""
+    rows = pq.read_table(Path(sys.argv[1]) / "items.parquet").to_pylist()
+    model, _ = loaded()
+    asked = [Asked.of(decoded(r["image"]), r["category"], r["item_id"]) for r in rows]
+    started = time.time()
+    answers = model.answers(asked)
+    found = {"seconds": time.time() - started, "answers": _n_json(iter(answers))}
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The job that `make soak` kills: ingest and describe a folder of pictures, on a small session.
+
+Run as `python -m tests.soak.job FOLDER ENGINE`; ENGINE is `vllm` or `stand-in`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.small import SMALL
+from tests.soak import server
+from vlm4rec_spark.catalog import job as catalog_job
+from vlm4rec_spark.config import load_config
+from vlm4rec_spark.descriptions import job as describe_job
+from vlm4rec_spark.descriptions import specs
+from vlm4rec_spark.descriptions.local import LocalSpec
+from vlm4rec_spark.lease import Lease
+from vlm4rec_spark.pipeline import Pipeline
+from vlm4rec_spark.session import build_session
+
+SLICE_ROWS = 40
+
+
+@dataclass(frozen=True)
+class StandIn(LocalSpec):
+    """A local engine whose server is our stand-in."""
+
+    def command(self, socket: Path) -> list[str]:
+        """Return the command line of the stand-in."""
+        return [sys.executable, str(Path(server.__file__)), str(socket)]
+
+
+def main() -> None:
+    """Run once; the tables stay in FOLDER/tables."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    folder, engine = Path(sys.argv[1]), sys.argv[2]
+    if engine == "stand-in":
+        vars(specs)["LocalSpec"] = StandIn  # what the fault needs: the one place that makes one
+    settings = [
+        "tables.schema=soak",
+        f"tables.location={folder}/tables",
+        "sources.items.format=parquet",
+        f"sources.items.path={folder}/items.parquet",
+        "sources.items.columns.category=category",
+        "describe.attributes=fashion",
+        "describe.engine.model=demo",
+        "describe.engine.max_num_seqs=8",
+        "describe.engine.lease_s=30",
+        f"describe.slice_rows={SLICE_ROWS}",
+    ]
+    spark = build_session(
+        "soak", extra={**SMALL, "spark.master": "local[2]"}, warehouse=str(folder / "warehouse")
+    )
+    context = Pipeline(spark, load_config(None, settings)).context
+    with Lease(context, "catalog_job").held():
+        catalog_job.run(context)
+        describe_job.run(context)
+
+
+if __name__ == "__main__":
+    main()
