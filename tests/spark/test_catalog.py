@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from vlm4rec_spark import delta
-from vlm4rec_spark.catalog import job, sources
+from vlm4rec_spark.catalog import job, plan, sources
 from vlm4rec_spark.catalog.fetch import FetchSpec, read_picture
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.errors import SourceError
@@ -20,6 +20,8 @@ from vlm4rec_spark.tables import IMAGES, ITEMS
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pyspark.sql import SparkSession
 
     from vlm4rec_spark.runs import RunContext
 
@@ -180,3 +182,23 @@ def test_interactions_are_read_from_csv_with_any_kind_of_time(
     assert [row["item_id"] for row in rows] == ['a "x"', "b", "c", "d"]
     assert [row["rating"] for row in rows] == [4.5, None, None, 1.0]
     assert [row["s"] for row in rows] == [1343578212, 1343578212, 1343578212, None]
+
+
+def test_a_url_that_was_read_before_is_fetched_again_only_where_its_hash_is_wanted_and_not_known(
+    spark: SparkSession,
+) -> None:
+    urls = ["https://shop.example/old.jpg", "https://shop.example/new.jpg"]
+    source = spark.createDataFrame([("i", urls)], "item_id STRING, image ARRAY<STRING>")
+    seen = [
+        {"item_id": "i", "position": n, "uri": url, "sha256": "5e", "status": "ok", "phash": phash}
+        for n, (url, phash) in enumerate(zip(urls, (None, "0f"), strict=True))
+    ]
+    images = spark.createDataFrame(pa.Table.from_pylist(seen, schema=IMAGES.arrow_schema()))
+
+    def known(**wanted: bool) -> list[str | None]:
+        rows = plan.pending_pictures(source, images, tasks=1, **wanted).collect()
+        return [row["known_uri"] for row in sorted(rows, key=lambda row: row["position"])]
+
+    assert known(refresh=False, hashed=False) == urls
+    assert known(refresh=False, hashed=True) == [None, urls[1]]
+    assert known(refresh=True, hashed=False) == [None, None]

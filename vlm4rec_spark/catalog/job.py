@@ -94,6 +94,7 @@ def _upsert_images(context: RunContext, source: DataFrame) -> dict[str, int]:
         source,
         images,
         refresh=config.images.refresh,
+        hashed=config.describe.near_duplicates is not None,
         tasks=config.describe.tasks,
     )
     read = plan.read_pictures(pending, FetchSpec.of(config.images), THREADS)

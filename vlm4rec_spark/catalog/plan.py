@@ -93,7 +93,7 @@ def item_changes(incoming: DataFrame, existing: DataFrame, now: datetime) -> Dat
 
 
 def pending_pictures(
-    source: DataFrame, images: DataFrame, *, refresh: bool, tasks: int
+    source: DataFrame, images: DataFrame, *, refresh: bool, hashed: bool, tasks: int
 ) -> DataFrame:
     """Return the pictures to look at, with what the last run knew of each in `known_*`.
 
@@ -101,6 +101,7 @@ def pending_pictures(
         source: canonical rows, one per item_id.
         images: the table `images`.
         refresh: fetch URLs again that were read before.
+        hashed: also those whose perceptual hash is not known: early versions made none.
         tasks: partitions to spread the reading over; pictures inside the source stay where they
             are, for moving them costs more.
     """
@@ -108,7 +109,8 @@ def pending_pictures(
     if dict(source.dtypes)["image"] == "array<binary>":
         nothing = [f"CAST(NULL AS {_sql_kind(n)}) AS known_{n}" for n in _KNOWN]
         return pictures.selectExpr("*", *nothing)
-    good = images.where("status = 'ok'" if not refresh else "FALSE")
+    known_ones = "status = 'ok' AND phash IS NOT NULL" if hashed else "status = 'ok'"
+    good = images.where("FALSE" if refresh else known_ones)
     known = good.select(*IMAGES.key, *[sf.col(n).alias(f"known_{n}") for n in _KNOWN])
     return pictures.join(known, list(IMAGES.key), "left").repartition(tasks, *IMAGES.key)
 
