@@ -7,7 +7,8 @@ Before each kill the shop gets new pictures and the job is started; a process of
 seed (driver, JVM, Python worker, model server, its engine, the reaper) is killed at a moment drawn
 by seed. The job then ends by itself, well or not, and is started again until it ends well. Looked
 at are: processes still there 10 s after the driver's end, requests with no or more than one row in
-`descriptions`, attempts that are in the log twice. Ends with one line of JSON.
+`descriptions`, attempts that are in the log twice. At the end two runs start at the same moment.
+Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class Found:
     killed: Counter[str] = field(default_factory=Counter)
     survived: int = 0
     relaunches: int = 0
+    refused: int = 0
     left_over: int = 0
     slowest_end_s: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -97,16 +99,22 @@ class Soak:
                 self.found.problems.append(f"no run ended well after a {kind} was killed")
         self._check_tables(kind)
 
+    def two_at_once(self) -> None:
+        """Start the job twice at the same moment: one works, the other says who is at work."""
+        self.add_pictures()
+        logs = ("one", "other")
+        drivers = [self._start(log) for log in logs]
+        statuses = [driver.wait(RUN_TIMEOUT_S) for driver in drivers]
+        told = [(self._folder / log).read_text("utf-8", "replace") for log in logs]
+        refused = [text for status, text in zip(statuses, told, strict=True) if status]
+        self.found.refused = len(refused)
+        if len(refused) > 1 or not all("BusyError: Run " in text for text in refused):
+            self.found.problems.append(f"two runs at once ended with {statuses}")
+        self._check_tables("second run")
+
     def _run(self, kind: str | None) -> int:
         """Run the job once, with a victim of a kind or none; return its exit status."""
-        with (self._folder / "log").open("ab") as log:
-            driver = subprocess.Popen(
-                [sys.executable, "-m", "tests.soak.job", str(self._folder), self._engine],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "TMPDIR": str(self._temp), "PYTHONPATH": str(Path.cwd())},
-            )
+        driver = self._start("log")
         seen: set[Named] = set()
         due = self._rng.uniform(0, LONGEST_DELAY_S)
         first_there = None
@@ -126,6 +134,17 @@ class Soak:
         status = driver.wait()
         self._check_processes(seen)
         return status
+
+    def _start(self, log: str) -> subprocess.Popen[bytes]:
+        """Start the job in a process of its own."""
+        with (self._folder / log).open("ab") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "tests.soak.job", str(self._folder), self._engine],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={**os.environ, "TMPDIR": str(self._temp), "PYTHONPATH": str(Path.cwd())},
+            )
 
     def _is_described_on(self, driver: int) -> bool:
         """Tell whether the stage has come to its servers: before that there is little to lose."""
@@ -167,7 +186,7 @@ class Soak:
         }
         for what, n in counts.items():
             if n:
-                self.found.problems.append(f"after a {kind} was killed: {n} {what}")
+                self.found.problems.append(f"after the end of a {kind}: {n} {what}")
         logger.info("%d of %d described after a %s", len(described), len(self._rows), kind)
 
 
@@ -201,12 +220,14 @@ def main() -> int:
                 break
             kinds = kinds or order.sample(KINDS, len(KINDS))
             soak.round(kinds.pop())
+        soak.two_at_once()
     found = soak.found
     result = {
         "kills": found.killed.total(),
         **{f"killed_{kind}": found.killed[kind] for kind in KINDS},
         "runs_that_ended_well_all_the_same": found.survived,
         "relaunches": found.relaunches,
+        "of_two_at_once_refused": found.refused,
         "left_over": found.left_over,
         "slowest_end_s": round(found.slowest_end_s, 1),
         "problems": found.problems,
