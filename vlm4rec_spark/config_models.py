@@ -194,7 +194,8 @@ class ProfilesConfig(Model):
     """Interests of a user at most, each with places in the list in proportion to its weight."""
     fusion: Literal["mean", "max", "softmax"] = "mean"
     """mean: items of the history are averaged. Late, each is compared by itself: the largest
-    cosine (max), or all, near ones most (softmax); the cost grows with `max_history`."""
+    cosine (max), or all, near ones most (softmax); the cost grows with `max_history`. A negative
+    event is subtracted from the mean; late, it turns each item away (see `profiles.dislikes`)."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """Of softmax: near 0 it is max, large it is mean."""
     centre: bool = False
