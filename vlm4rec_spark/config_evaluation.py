@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from vlm4rec_spark.config_inputs import Model, Positive, Share, Source, Text
+from vlm4rec_spark.config_inputs import Facets, Model, Positive, Share, Source, Text
 
 ArmName = Literal[
     "caption",
@@ -105,6 +105,8 @@ class ProfileChange(Model):
     """Subtract the catalogue's mean vector."""
     whiten: bool | None = None
     """Make all directions count alike."""
+    facets: Facets | None = None
+    """Described attribute: how much it counts; {} takes away what the profiles ask for."""
 
 
 class EvaluateConfig(Model):

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from vlm4rec_spark.config_evaluation import AuditConfig, EvaluateConfig
 from vlm4rec_spark.config_inputs import (
+    Facets,
     ImagesConfig,
     Model,
     Positive,
@@ -203,7 +204,7 @@ class ProfilesConfig(Model):
     nothing. Holds for lists, similar items and search alike."""
     whiten: bool = False
     """Also make all directions count alike: what many items vary in counts less."""
-    facets: dict[str, Annotated[float, Field(ge=0, le=10)]] = Field(default_factory=dict)
+    facets: Facets = Field(default_factory=dict)
     """Described attribute: how much it counts in all likeness, 1 as it is, 0 not at all."""
     now: datetime | None = None
     """Moment the decay and 'future' are measured from; null is the newest event."""

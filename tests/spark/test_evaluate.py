@@ -52,7 +52,8 @@ def test_words_find_new_items_and_what_cannot_know_them_scores_zero(
     spark.createDataFrame(lists).write.parquet(str(tmp_path / "theirs"))
     context = shop.make_context(
         spark, names, tmp_path,
-        "evaluate.profile_arms={last_2: {max_history: 2}}",
+        "evaluate.profile_arms={last_2: {max_history: 2}, "
+        "kindless: {facets: {style: 0, material: 0}}}",
         "evaluate.sources=[{name: theirs, holds: lists, format: parquet, path: "
         f"{tmp_path}/theirs, columns: {{user_id: user, item_id: item, rank: place}}}}]",
     )  # fmt: skip
@@ -68,6 +69,7 @@ def test_words_find_new_items_and_what_cannot_know_them_scores_zero(
     assert found["random", "cold"]["high"] < found["caption", "cold"]["low"]
     assert found["theirs", "cold"]["value"] < found["caption", "cold"]["value"]
     assert ("last_2", "all") in found
+    assert found["kindless", "cold"]["high"] < found["caption", "cold"]["low"]
     assert {row["n_users"] for (_, pool), row in found.items() if pool == "all"} == {
         report.counts["users"]
     }
