@@ -172,3 +172,5 @@ class AuditConfig(Model):
     """Described attributes that are held against what title and catalogue say."""
     report: Text = "vlm4rec-audit"
     """Folder on the driver for audit.html."""
+    note: Text | None = None
+    """Said at the top of the page."""
