@@ -88,7 +88,8 @@ def item_space_texts(context: RunContext) -> DataFrame:
     )
     wanted = text_spaces(context)
     variants = tuple(space for space in VARIANTS if space in wanted)
-    texts = item_texts(items, descriptions, variants).where("text IS NOT NULL")
+    sure = context.config.describe.min_confidence
+    texts = item_texts(items, descriptions, variants, sure).where("text IS NOT NULL")
     asked_again = misaligned_texts(context) if "misaligned" in wanted else None
     more = [space for space in wanted if space != "misaligned" or asked_again is None]
     texts = texts.select("item_id", "space", "text").unionByName(
