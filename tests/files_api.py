@@ -7,31 +7,23 @@ contents, download); two entries a page, so that a reader has to turn it.
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.loopback import Answering, Loopback
 
 TOKEN = "token-for-tests"
 PAGE = 2
 FILES, FOLDERS = "/api/2.0/fs/files", "/api/2.0/fs/directories"
 
 
-class FilesApi(ThreadingHTTPServer):
+class FilesApi(Loopback):
     """Serves a folder as a volume to whoever brings the token."""
 
     def __init__(self, root: Path, volume: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.root, self.volume = root, volume
         self.asked: list[str] = []
-        self.host = f"http://127.0.0.1:{self.server_port}"
-        self._thread = threading.Thread(target=self.serve_forever)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
 
     def answer(self, path: str, page: int) -> tuple[int, bytes | dict[str, object]]:
         for prefix in (FILES, FOLDERS):
@@ -57,10 +49,10 @@ class FilesApi(ThreadingHTTPServer):
         return {"contents": rows, **({"next_page_token": str(start + PAGE)} if more else {})}
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Answering):
     server: FilesApi
 
-    def do_GET(self) -> None:
+    def answer(self) -> None:
         address = urlsplit(self.path)
         path = unquote(address.path)
         self.server.asked.append(path)
@@ -71,11 +63,4 @@ class _Handler(BaseHTTPRequestHandler):
             status, told = 401, {"error_code": "UNAUTHENTICATED", "message": "Who are you?"}
         body = told if isinstance(told, bytes) else json.dumps(told).encode()
         kind = "application/octet-stream" if isinstance(told, bytes) else "application/json"
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        self.reply(status, body, **{"Content-Type": kind})

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from vlm4rec_spark.config_inputs import Model, Positive, Share, Source, Text
+from vlm4rec_spark.config_inputs import Facets, Model, Positive, Share, Source, Text
 
 ArmName = Literal[
     "caption",
@@ -105,6 +105,8 @@ class ProfileChange(Model):
     """Subtract the catalogue's mean vector."""
     whiten: bool | None = None
     """Make all directions count alike."""
+    facets: Facets | None = None
+    """Described attribute: how much it counts; {} takes away what the profiles ask for."""
 
 
 class EvaluateConfig(Model):
@@ -170,3 +172,5 @@ class AuditConfig(Model):
     """Described attributes that are held against what title and catalogue say."""
     report: Text = "vlm4rec-audit"
     """Folder on the driver for audit.html."""
+    note: Text | None = None
+    """Said at the top of the page."""

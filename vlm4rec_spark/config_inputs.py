@@ -22,6 +22,7 @@ ByteSize = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
 Text = Annotated[str, Field(min_length=1)]
+Facets = dict[str, Annotated[float, Field(ge=0, le=10)]]
 
 
 class Model(BaseModel):

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from vlm4rec_spark.config_evaluation import AuditConfig, EvaluateConfig
 from vlm4rec_spark.config_inputs import (
+    Facets,
     ImagesConfig,
     Model,
     Positive,
@@ -194,7 +195,8 @@ class ProfilesConfig(Model):
     """Interests of a user at most, each with places in the list in proportion to its weight."""
     fusion: Literal["mean", "max", "softmax"] = "mean"
     """mean: items of the history are averaged. Late, each is compared by itself: the largest
-    cosine (max), or all, near ones most (softmax); the cost grows with `max_history`."""
+    cosine (max), or all, near ones most (softmax); the cost grows with `max_history`. A negative
+    event is subtracted from the mean; late, it turns each item away (see `profiles.dislikes`)."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     """Of softmax: near 0 it is max, large it is mean."""
     centre: bool = False
@@ -202,7 +204,7 @@ class ProfilesConfig(Model):
     nothing. Holds for lists, similar items and search alike."""
     whiten: bool = False
     """Also make all directions count alike: what many items vary in counts less."""
-    facets: dict[str, Annotated[float, Field(ge=0, le=10)]] = Field(default_factory=dict)
+    facets: Facets = Field(default_factory=dict)
     """Described attribute: how much it counts in all likeness, 1 as it is, 0 not at all."""
     now: datetime | None = None
     """Moment the decay and 'future' are measured from; null is the newest event."""

@@ -21,8 +21,9 @@ def test_the_audit_shows_what_words_and_shoppers_find_alike_and_titles_do_not(
     spark: SparkSession, names: TableNames, tmp_path: Path
 ) -> None:
     context = shop.make_context(
-        spark, names, tmp_path, "audit.shown=12", "audit.facts=[material]", "audit.k=5"
-    )
+        spark, names, tmp_path, "audit.shown=12", "audit.facts=[material]", "audit.k=5",
+        "audit.note=a shop made up", "evaluate.note=of the control",
+    )  # fmt: skip
     shop.fill(context, tmp_path)
     shop.write(spark, names, ITEMS, [{**shop.item_row(4), "title": HOSTILE}])
     shop.fill_cache(context)
@@ -38,5 +39,7 @@ def test_the_audit_shows_what_words_and_shoppers_find_alike_and_titles_do_not(
     assert html.count("<article") == 12
     assert "data:image/jpeg;base64," in html
     assert "the catalogue says wood, the description knit" in html
+    assert "a shop made up" in html
+    assert "of the control" not in html
     assert "<script>alert" not in html
     assert html.count("by shoppers who turned to both") == 12

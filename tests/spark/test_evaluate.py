@@ -19,6 +19,7 @@ from vlm4rec_spark.evaluation import job, split
 from vlm4rec_spark.evaluation.items_job import prepare, read_pairs
 from vlm4rec_spark.evaluation.misaligned_job import misaligned_texts
 from vlm4rec_spark.evaluation.sources_job import read_columns
+from vlm4rec_spark.evaluation.spaces_job import item_space_texts
 from vlm4rec_spark.profiles.job import judged_events
 from vlm4rec_spark.tables import DESCRIPTIONS, ITEMS, METRICS, METRICS_PER_USER
 
@@ -52,7 +53,8 @@ def test_words_find_new_items_and_what_cannot_know_them_scores_zero(
     spark.createDataFrame(lists).write.parquet(str(tmp_path / "theirs"))
     context = shop.make_context(
         spark, names, tmp_path,
-        "evaluate.profile_arms={last_2: {max_history: 2}}",
+        "evaluate.profile_arms={last_2: {max_history: 2}, "
+        "kindless: {facets: {style: 0, material: 0}}}",
         "evaluate.sources=[{name: theirs, holds: lists, format: parquet, path: "
         f"{tmp_path}/theirs, columns: {{user_id: user, item_id: item, rank: place}}}}]",
     )  # fmt: skip
@@ -68,6 +70,7 @@ def test_words_find_new_items_and_what_cannot_know_them_scores_zero(
     assert found["random", "cold"]["high"] < found["caption", "cold"]["low"]
     assert found["theirs", "cold"]["value"] < found["caption", "cold"]["value"]
     assert ("last_2", "all") in found
+    assert found["kindless", "cold"]["high"] < found["caption", "cold"]["low"]
     assert {row["n_users"] for (_, pool), row in found.items() if pool == "all"} == {
         report.counts["users"]
     }
@@ -161,12 +164,14 @@ def test_the_misaligned_arm_is_what_a_prompt_about_something_else_made_the_model
 ) -> None:
     other = dataclasses.replace(names, schema=f"{names.schema}_photograph")
     context = shop.make_context(
-        spark, names, tmp_path, f"evaluate.misaligned_schema={other.schema}"
-    )
+        spark, names, tmp_path, f"evaluate.misaligned_schema={other.schema}",
+        "describe.min_confidence=0.5",
+    )  # fmt: skip
     with pytest.raises(EvaluationError, match="holds no descriptions"):
         misaligned_texts(context)
     said: list[object] = [("light", {"value": "soft", "confidence": None})]
     answer: shop.Row = {"request_key": "p1", "status": "ok", "description": "a blue silk dress"}
+    said.append(("lens", {"value": "wide", "confidence": 0.1}))
     shop.write(spark, other, DESCRIPTIONS, [{**answer, "attributes": said}])
     for where in (names, other):
         shop.write(spark, where, ITEMS, [shop.item_row(1)])
@@ -176,6 +181,12 @@ def test_the_misaligned_arm_is_what_a_prompt_about_something_else_made_the_model
     texts = misaligned_texts(context)
     assert texts is not None
     assert [tuple(row) for row in texts.collect()] == [("i01", "misaligned", "light: soft")]
+    # What the model was not sure of is in no arm, as it is in no vector of the catalogue.
+    unsure: list[object] = [("style", {"value": "silk", "confidence": 0.1}), *said]
+    own = {**answer, "request_key": "r1", "attributes": unsure}
+    shop.write(spark, names, DESCRIPTIONS, [own])
+    attributes = item_space_texts(context).where("space = 'attributes'").collect()
+    assert [row["text"] for row in attributes] == ["light: soft"]
     spark.sql(f"DROP SCHEMA {other.qualified_schema} CASCADE")
 
 

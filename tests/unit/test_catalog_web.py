@@ -6,11 +6,11 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.loopback import Answering, Loopback
 from vlm4rec_spark.catalog.addresses import redact, shown
 from vlm4rec_spark.catalog.fetch import FetchSpec, read_picture
 from vlm4rec_spark.catalog.images import PictureError
@@ -23,13 +23,13 @@ SECRET = "s3cr3t"
 BODY = b"\xff\xd8\xff the bytes of a picture"
 
 
-class Shop(BaseHTTPRequestHandler):
+class Shop(Answering):
     """Answers by path; keeps what it was asked."""
 
     protocol_version = "HTTP/1.1"
     server: ShopServer
 
-    def do_GET(self) -> None:
+    def answer(self) -> None:
         shop = self.server
         with shop.lock:
             shop.asked.append((self.path, dict(self.headers)))
@@ -47,22 +47,22 @@ class Shop(BaseHTTPRequestHandler):
     def _answer(self, path: str, count: int) -> None:
         name, _, argument = path.lstrip("/").partition("/")
         if name == "redirect":
-            self._reply(302, b"", Location=self.server.targets[argument])
+            self.reply(302, b"", Location=self.server.targets[argument])
         elif name == "loop":
-            self._reply(302, b"", Location=f"/loop/{count}")
+            self.reply(302, b"", Location=f"/loop/{count}")
         elif name == "status":
-            self._reply(int(argument), b"no")
+            self.reply(int(argument), b"no")
         elif name == "later":
-            self._reply(*((503, b"") if count < 3 else (200, BODY)))
+            self.reply(*((503, b"") if count < 3 else (200, BODY)))
         elif name == "slow":
             time.sleep(float(argument))
-            self._reply(200, BODY)
+            self.reply(200, BODY)
         elif name == "gzip":
-            self._reply(200, BODY, **{"Content-Encoding": "gzip"})
+            self.reply(200, BODY, **{"Content-Encoding": "gzip"})
         elif name in ("endless", "cut", "drip"):
             self._stream(name)
         else:
-            self._reply(200, BODY)
+            self.reply(200, BODY)
 
     def _stream(self, name: str) -> None:
         """Send a body that never ends, ends too early, or comes too slowly."""
@@ -80,25 +80,12 @@ class Shop(BaseHTTPRequestHandler):
             self.wfile.flush()
             time.sleep(0.05)
 
-    def _reply(self, status: int, body: bytes, **headers: str) -> None:
-        self.send_response(status)
-        for key, value in headers.items():
-            self.send_header(key, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
 
-    def log_message(self, *_: Any) -> None:
-        """Stay silent."""
-
-
-class ShopServer(ThreadingHTTPServer):
+class ShopServer(Loopback):
     """A web shop on a loopback port."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Shop)
+        super().__init__(Shop)
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.targets: dict[str, str] = {}
         self.lock = threading.Lock()
@@ -111,12 +98,8 @@ class ShopServer(ThreadingHTTPServer):
 
 @pytest.fixture
 def shop() -> Iterator[ShopServer]:
-    server = ShopServer()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with ShopServer() as server:
+        yield server
 
 
 HOSTS = {

@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+from tests.loopback import Answering, Loopback
 from vlm4rec_spark.descriptions.client import EndpointSpec
 from vlm4rec_spark.descriptions.engine import EngineFailure, Reply
 from vlm4rec_spark.errors import EngineError
@@ -31,8 +30,8 @@ def endpoint(*answers: Answer) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Serve the answers one after another, the last one for ever; collect what was asked."""
     seen: list[dict[str, Any]] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
+    class Handler(Answering):
+        def answer(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             status, data, headers = answers[min(len(seen), len(answers) - 1)]
             seen.append(
@@ -43,23 +42,10 @@ def endpoint(*answers: Answer) -> Iterator[tuple[str, list[dict[str, Any]]]]:
                 }
             )
             content = data if isinstance(data, bytes) else json.dumps(data).encode()
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            self.reply(status, content, **headers)
 
-        def log_message(self, *_: object) -> None:
-            """Keep the test's output clean."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", seen
-    finally:
-        server.shutdown()
-        server.server_close()
+    with Loopback(Handler) as server:
+        yield server.address, seen
 
 
 def ask(spec: EndpointSpec) -> Reply | EngineFailure:

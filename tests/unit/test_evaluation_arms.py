@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from vlm4rec_spark.config_models import ProfilesConfig
 from vlm4rec_spark.errors import EvaluationError
-from vlm4rec_spark.evaluation import arms_job, models
+from vlm4rec_spark.evaluation import models
 from vlm4rec_spark.evaluation.arms import (
     Arm,
     Block,
@@ -30,6 +30,7 @@ from vlm4rec_spark.evaluation.arms_job import profiled
 from vlm4rec_spark.evaluation.catalogue import ITEMS, Catalogue, save_array, write_catalogue
 from vlm4rec_spark.evaluation.groups import variant_groups
 from vlm4rec_spark.evaluation.models import Pairs
+from vlm4rec_spark.evaluation.moved import MovedSpaces
 from vlm4rec_spark.evaluation.ranking import RankSpec, admitted, ranked
 from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.testing import unit_vectors
@@ -139,10 +140,10 @@ def test_a_vector_arm_lists_exactly_what_the_product_lists(catalogue: Catalogue)
 
 
 def test_a_profile_arm_can_have_interests_and_a_centred_space(catalogue: Catalogue) -> None:
-    plain = VectorArm("mine", "caption")
-    arm = profiled(plain, ProfilesConfig(interests=3, centre=True), catalogue, set())
+    plain, spaces = VectorArm("mine", "caption"), MovedSpaces(catalogue, pytest.fail)
+    arm = profiled(plain, ProfilesConfig(interests=3, centre=True), spaces)
     assert (arm.spaces, arm.interests) == (("caption-centred", "caption"), 3)
-    assert profiled(plain, ProfilesConfig(), catalogue, set()) == plain
+    assert profiled(plain, ProfilesConfig(), spaces) == plain
     centred = catalogue.space("caption-centred")
     assert np.isnan(centred[3]).all()
     liked = np.flatnonzero(matrix()[0])
@@ -151,24 +152,23 @@ def test_a_profile_arm_can_have_interests_and_a_centred_space(catalogue: Catalog
     assert [len(rows) for rows in whole] == [K] * (USERS - 1)
 
 
-def test_a_space_is_made_once_for_all_profile_arms_that_want_it(
-    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    saved: list[str] = []
-
-    def save(folder: Path, name: str, values: npt.NDArray[np.float32]) -> None:
-        saved.append(name)
-        save_array(folder, name, values)
-
-    monkeypatch.setattr(arms_job, "save_array", save)
-    made: set[str] = set()
-    options = [{"whiten": True}, {"whiten": True, "fusion": "max"}, {"centre": True}]
+def test_arms_share_the_spaces_that_their_profile_options_ask_for(catalogue: Catalogue) -> None:
+    words = pa.array(
+        [[("style", f"s{n % 3}")] for n in range(N)], pa.map_(pa.string(), pa.string())
+    )
+    spaces = MovedSpaces(catalogue, lambda: words)
+    options: list[dict[str, object]] = [
+        {"whiten": True}, {"whiten": True, "fusion": "max"}, {"centre": True},
+        {"centre": True, "facets": {"style": 0}}, {"facets": {"style": 2.5}},
+    ]  # fmt: skip
     arms = [
-        profiled(VectorArm(f"a{n}", "caption"), ProfilesConfig.model_validate(o), catalogue, made)
+        profiled(VectorArm(f"a{n}", "caption"), ProfilesConfig.model_validate(o), spaces)
         for n, o in enumerate(options)
     ]
-    assert saved == ["space-caption-whitened", "space-caption-centred"]
-    assert [arm.space for arm in arms[:2]] == ["caption-whitened"] * 2
+    assert [arm.space.removeprefix("caption-") for arm in arms] == [
+        "whitened", "whitened", "centred", "centred-style0.0", "plain-style2.5"
+    ]  # fmt: skip
+    assert spaces.made == {arm.space for arm in arms}
     assert arms[1].fusion.kind == "max"
     for arm in arms:
         assert [len(rows) for rows in arm.rank(_everyone(catalogue), K)] == [K] * USERS

@@ -44,14 +44,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FilesApi]:
     """The folder as a volume that is not mounted."""
-    server = FilesApi(folder, VOLUME)
-    monkeypatch.setenv("DATABRICKS_HOST", server.host)
     monkeypatch.setenv("DATABRICKS_TOKEN", TOKEN)
     monkeypatch.setattr(volume, "PATIENCE_S", 1)
+    with FilesApi(folder, VOLUME) as server:
+        monkeypatch.setenv("DATABRICKS_HOST", server.address)
+        volume._files.cache_clear()
+        yield server
     volume._files.cache_clear()
-    yield server
-    volume._files.cache_clear()
-    server.stop()
 
 
 def pages(copy: str, *settings: str) -> tuple[str, str, int]:

@@ -56,7 +56,8 @@ def read_spaces(context: RunContext, items: Items) -> dict[str, Vectors]:
     stored, descriptions = (
         delta.read(context.spark, spec, context.names) for spec in (ITEMS, DESCRIPTIONS)
     )
-    texts = item_texts(stored, descriptions, TEXT_SPACES).where("text IS NOT NULL")
+    sure = context.config.describe.min_confidence
+    texts = item_texts(stored, descriptions, TEXT_SPACES, sure).where("text IS NOT NULL")
     texts = landed(context, texts, "audit-texts")
     spec = encoder_spec(context.config)
     missing = pending(texts, _embeddings(context), spec.identity).count()

@@ -46,7 +46,7 @@ def run(context: RunContext) -> RunReport:
     pictures = read_thumbnails(context, items, rows[rows >= 0])
     folder = Path(config.report).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    notes = [context.config.evaluate.note] if context.config.evaluate.note else []
+    notes = [config.note] if config.note else []
     (folder / "audit.html").write_text(page(found, shown, pictures, notes), "utf-8")
     logger.info("the audit is %s", folder / "audit.html")
     counts = {"items": len(items), "probes": len(probes), "shown": len(shown)}

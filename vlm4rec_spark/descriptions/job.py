@@ -143,7 +143,8 @@ def _wanted(context: RunContext, followers: DataFrame) -> Wanted:
         F.countDistinct("request_key").alias("wanted"),
         F.expr("count_if(request_key IS NULL)").alias("without"),
     ).first()
-    n_followers = followers.count()
+    has_copies = context.config.describe.near_duplicates is not None
+    n_followers = followers.count() if has_copies else 0
     to_send = _pending(context).count() - n_followers
     return Wanted(row["wanted"], to_send, row["without"], n_followers) if row else Wanted()
 

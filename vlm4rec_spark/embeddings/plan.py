@@ -38,9 +38,16 @@ def item_texts(
     items: DataFrame,
     descriptions: DataFrame,
     variants: tuple[str, ...],
-    min_confidence: float = 0.0,
+    min_confidence: float,
 ) -> DataFrame:
-    """Return rows of `ITEM_TEXTS`: one per item and variant."""
+    """Return rows of `ITEM_TEXTS`: one per item and variant.
+
+    Args:
+        items: the catalogue.
+        descriptions: of its requests.
+        variants: some of `texts.VARIANTS`.
+        min_confidence: attributes of which the model was less sure are left out.
+    """
     words = F.map_entries(sure_words("attributes", min_confidence))
     described = descriptions.where("status = 'ok'").select(
         "request_key", "description", words.alias("words")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from vlm4rec_spark.errors import EvaluationError
@@ -17,14 +18,15 @@ from vlm4rec_spark.evaluation.arms import (
     VectorArm,
     WeightedArm,
 )
-from vlm4rec_spark.evaluation.catalogue import Catalogue, save_array
+from vlm4rec_spark.evaluation.catalogue import save_array
 from vlm4rec_spark.evaluation.items_job import Stage, read_pairs
 from vlm4rec_spark.evaluation.models import Pairs, ease, neighbours, smoothed
+from vlm4rec_spark.evaluation.moved import MovedSpaces
 from vlm4rec_spark.evaluation.sources_job import read_columns
-from vlm4rec_spark.evaluation.spaces_job import CONTROLS, FUSED_SPACES, control_names
+from vlm4rec_spark.evaluation.spaces_job import CONTROLS, FUSED_SPACES, control_names, read_words
 from vlm4rec_spark.evaluation.stage_job import Contender, Foreign
 from vlm4rec_spark.profiles.vectors import fusion_of
-from vlm4rec_spark.topk.centring import mean_vector, whitening, without_mean
+from vlm4rec_spark.topk.centring import space_of
 
 if TYPE_CHECKING:
     from vlm4rec_spark.config_models import ProfilesConfig
@@ -42,8 +44,6 @@ class Field:
     foreign: list[Foreign] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     vectors: dict[str, int] = field(default_factory=dict)
-    made: set[str] = field(default_factory=set)
-    """Spaces that were made from others for profile options."""
 
     @property
     def arms(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -66,25 +66,26 @@ def line_up(stage: Stage, spaces: dict[str, int], choice: Choice) -> Field:
     """
     context, config = stage.context, stage.context.config.evaluate
     line = Field(vectors=spaces)
+    more = MovedSpaces(stage.catalogue, cache(partial(read_words, context, stage.catalogue)))
     pairs = _pairs(stage, line)
     for arm in _with_draws(config.arms):
         if arm in line.left_out:
             continue
         try:
-            _enter(line, _arm(arm, stage, choice, pairs), context.config.profiles, stage.catalogue)
+            _enter(line, _arm(arm, stage, choice, pairs), context.config.profiles, more)
         except EvaluationError as error:
             line.left_out[arm] = str(error)
     served = context.config.embed.serve_space
     for name, change in config.profile_arms.items():
         changed = change.model_dump(exclude_none=True)
         profiles = context.config.profiles.model_copy(update=changed)
-        _enter(line, VectorArm(name, served), profiles, stage.catalogue)
+        _enter(line, VectorArm(name, served), profiles, more)
     for source in config.sources:
         if source.holds == "lists":
             line.foreign.append(Foreign(source.name, read_columns(context, source)))
         else:
             arm_of_source = VectorArm(source.name, source.name)
-            _enter(line, arm_of_source, context.config.profiles, stage.catalogue)
+            _enter(line, arm_of_source, context.config.profiles, more)
     for name, why in line.left_out.items():
         logger.warning("arm %s is left out: %s", name, why)
     if config.baseline in line.left_out:
@@ -113,39 +114,29 @@ def _with_draws(arms: Sequence[str]) -> Iterator[str]:
         yield from control_names(arm) if arm in CONTROLS else (arm,)
 
 
-def _enter(line: Field, arm: Arm, profiles: ProfilesConfig, catalogue: Catalogue) -> None:
+def _enter(line: Field, arm: Arm, profiles: ProfilesConfig, spaces: MovedSpaces) -> None:
     empty = [space for space in arm.spaces if line.vectors.get(space, 1) == 0]
     if empty:
         hint = " The extra 'visual' brings a vision model." if "visual" in empty else ""
         line.left_out[arm.name] = f"No item has a vector in {', '.join(empty)}.{hint}"
     else:
         if isinstance(arm, VectorArm):
-            arm = profiled(arm, profiles, catalogue, line.made)
+            arm = profiled(arm, profiles, spaces)
         line.contenders.append(Contender(arm, profiles))
 
 
-def profiled(
-    arm: VectorArm, profiles: ProfilesConfig, catalogue: Catalogue, made: set[str]
-) -> VectorArm:
+def profiled(arm: VectorArm, profiles: ProfilesConfig, spaces: MovedSpaces) -> VectorArm:
     """Return the arm with the options of profiles that are not in the history it is given.
 
-    A centred or whitened space is written beside the one it is made from, once. The arms that fuse
-    two spaces take these as they are, with one interest.
+    The arms that fuse two spaces take these as they are, with one interest.
 
     Args:
         arm: what ranks.
         profiles: its options.
-        catalogue: where spaces are written.
-        made: spaces written so far; added to.
+        spaces: where centred and whitened spaces, and those with facets, come from.
     """
-    if profiles.centre or profiles.whiten:
-        space = f"{arm.space}-{'whitened' if profiles.whiten else 'centred'}"
-        if space not in made:
-            vectors = catalogue.space(arm.space)
-            mean = mean_vector(vectors)
-            matrix = whitening(vectors, mean) if profiles.whiten else None
-            save_array(catalogue.folder, f"space-{space}", without_mean(vectors, mean, matrix))
-            made.add(space)
+    space = spaces.name(arm.space, space_of(profiles))
+    if space != arm.space:
         arm = replace(arm, space=space, made_of=(arm.space, *arm.made_of))
     return replace(arm, interests=profiles.interests, fusion=fusion_of(profiles))
 

@@ -28,6 +28,7 @@ from vlm4rec_spark.evaluation.tuning_job import Choice, tuned
 from vlm4rec_spark.profiles.job import judged_events
 from vlm4rec_spark.runs import RunReport
 from vlm4rec_spark.tables import METRICS, METRICS_PER_USER
+from vlm4rec_spark.topk.facts_job import check_facets
 
 if TYPE_CHECKING:
     from vlm4rec_spark.runs import RunContext
@@ -41,9 +42,11 @@ def run(context: RunContext) -> RunReport:
     Raises:
         EvaluationError: the run has read its test already, nothing is left to test on, the
             baseline cannot run, or arms were measured over different users.
+        ConfigError: an arm has a knob on an attribute that does not exist.
         SourceError: a source cannot be read.
     """
     started = time.monotonic()
+    check_facets(context.config)
     _refuse_a_second_look(context)
     judged = judged_events(context)
     stage = prepare(context, judged, "test", context.config.evaluate.split.test_share)

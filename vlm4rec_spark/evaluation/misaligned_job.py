@@ -36,7 +36,8 @@ def misaligned_texts(context: RunContext) -> DataFrame | None:
     if not items.join(own, ["item_id", "request_key"], "left_semi").isEmpty():
         raise _wrong(schema, "descriptions by the catalogue's own prompt")
     # Its attributes alone: where the model has a free hand it may name the product after all.
-    words = item_texts(items, descriptions, ("attributes",)).where("text IS NOT NULL")
+    sure = context.config.describe.min_confidence
+    words = item_texts(items, descriptions, ("attributes",), sure).where("text IS NOT NULL")
     return words.select("item_id", F.lit("misaligned").alias("space"), "text")
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import yaml
 
 from vlm4rec_spark import __version__
 from vlm4rec_spark.evaluation import page, tables
@@ -15,7 +18,7 @@ from vlm4rec_spark.evaluation.tables import POOL_WORDS, Table, found, interval_t
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from vlm4rec_spark.config_evaluation import EvaluateConfig
+    from vlm4rec_spark.config_evaluation import EvaluateConfig, ProfileChange
     from vlm4rec_spark.evaluation.fates import Step
     from vlm4rec_spark.evaluation.results import Result
 
@@ -137,6 +140,8 @@ def _made(evaluation: Evaluation) -> Table:
         ("encoder", f"{evaluation.encoder}, for every arm made of text"),
         ("misaligned", _misaligned(settings)),
         ("vectors", ", ".join(f"{name} {n:,}" for name, n in evaluation.vectors.items())),
+        *((f"arm {name}", f"profiles: {_changed(change)}")
+          for name, change in settings.profile_arms.items()),
         ("hyper-parameters", evaluation.tuning),
         ("intervals", (f"95 %, paired bootstrap over users, {settings.resamples:,} draws, seed "
                       f"{settings.seed}; p adjusted over the arms (Holm)")),
@@ -145,6 +150,13 @@ def _made(evaluation: Evaluation) -> Table:
     return Table("How this was made", ("what", "value"), rows, note=(
         "Availability is not a mask here: today's stock says nothing about the days of the test."
     ))  # fmt: skip
+
+
+def _changed(change: ProfileChange) -> str:
+    """Return the options that an arm changes, as they are written in the configuration."""
+    options = change.model_dump(exclude_none=True)
+    told = yaml.safe_dump(options, default_flow_style=True, sort_keys=False, width=math.inf)
+    return told.strip()
 
 
 def _misaligned(settings: EvaluateConfig) -> str:

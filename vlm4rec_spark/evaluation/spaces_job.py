@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
+from vlm4rec_spark.descriptions.plan import sure_words
 from vlm4rec_spark.embeddings.encoders import EncoderSpec, encoder_spec, unit_rows
 from vlm4rec_spark.embeddings.job import encode
 from vlm4rec_spark.embeddings.plan import item_texts, pending
@@ -26,6 +27,7 @@ from vlm4rec_spark.tables import DESCRIPTIONS, EMBEDDINGS, IMAGES, ITEMS
 from vlm4rec_spark.topk.landing import landed
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame
 
     from vlm4rec_spark.runs import RunContext
@@ -86,7 +88,8 @@ def item_space_texts(context: RunContext) -> DataFrame:
     )
     wanted = text_spaces(context)
     variants = tuple(space for space in VARIANTS if space in wanted)
-    texts = item_texts(items, descriptions, variants).where("text IS NOT NULL")
+    sure = context.config.describe.min_confidence
+    texts = item_texts(items, descriptions, variants, sure).where("text IS NOT NULL")
     asked_again = misaligned_texts(context) if "misaligned" in wanted else None
     more = [space for space in wanted if space != "misaligned" or asked_again is None]
     texts = texts.select("item_id", "space", "text").unionByName(
@@ -101,6 +104,21 @@ def item_space_texts(context: RunContext) -> DataFrame:
                 own.select("item_id", F.lit(source.name).alias("space"), "text")
             )
     return plan.with_hashes(texts)
+
+
+def read_words(context: RunContext, catalogue: Catalogue) -> pa.MapArray:
+    """Bring what was described of each item to the driver, in the rows of the catalogue.
+
+    As in the item matrix: what is visible, and what the model was sure enough of.
+    """
+    items, descriptions = (
+        delta.read(context.spark, spec, context.names) for spec in (ITEMS, DESCRIPTIONS)
+    )
+    words = sure_words("attributes", context.config.describe.min_confidence)
+    described = descriptions.select("request_key", words.alias("words"))
+    table = items.join(described, "request_key", "left").select("item_id", "words").toArrow()
+    found = pc.index_in(catalogue.items["item_id"], value_set=table["item_id"].combine_chunks())
+    return table["words"].combine_chunks().take(found.combine_chunks())
 
 
 def _encode_missing(context: RunContext, texts: DataFrame, spec: EncoderSpec) -> None:

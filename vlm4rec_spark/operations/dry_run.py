@@ -32,7 +32,7 @@ from vlm4rec_spark.tables import (
     ITEMS,
     TableSpec,
 )
-from vlm4rec_spark.topk.facts_job import check_rules
+from vlm4rec_spark.topk.facts_job import check_facets, check_rules
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -100,10 +100,12 @@ def evaluate(context: RunContext) -> RunReport:
         counts: rows_FATE of `evaluation.fates.FATES`, users with something to test on, arms asked.
 
     Raises:
+        ConfigError: an arm has a knob on an attribute that does not exist.
         EvaluationError: the log holds no usable event.
         SourceError: the interactions cannot be read or lack a column.
     """
     started = time.monotonic()
+    check_facets(context.config)
     with in_our_words():
         judged = _judged(context)
         share = context.config.evaluate.split.test_share

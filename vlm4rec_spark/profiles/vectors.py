@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vlm4rec_spark.profiles import kernels
+from vlm4rec_spark.profiles.dislikes import turned_away
 
 if TYPE_CHECKING:
     from vlm4rec_spark.config_models import ProfilesConfig
@@ -118,7 +119,8 @@ class Fusion:
     mean: they are averaged into the vectors of a few interests. Late, each is compared by itself:
     max takes the largest cosine; softmax the mean of all cosines c, each weighing
     w x exp(sharpness x c), w the weight of the item in the history. The mean and the maximum are
-    the ends of what softmax does between sharpness 0 and infinity.
+    the ends of what softmax does between sharpness 0 and infinity. What a user does not want is
+    subtracted from the mean; late, see `dislikes`.
     """
 
     kind: str = "mean"
@@ -145,7 +147,7 @@ class Profiles:
     """What the users of a block like, user by user, the interest with most weight first."""
 
     vectors: Vectors
-    """(m, d) float32, unit rows."""
+    """(m, d) float32 rows of length 1; shorter in late fusion, see `liked_items`."""
     owner: npt.NDArray[np.int64]
     """(m,) number of the user, ascending."""
     weights: npt.NDArray[np.float64]
@@ -212,7 +214,7 @@ def user_profiles(vectors: Vectors, block: Histories, interests: int = 1) -> Pro
 def liked_items(vectors: Vectors, block: Histories) -> Profiles:
     """Return every item that a user likes as an interest of its own, for late fusion.
 
-    Events that subtract count nothing there.
+    Each is turned away from the items of negative weight (see `dislikes`), and then shorter than 1.
 
     Args:
         vectors: (n, d) float32 unit rows.
@@ -221,10 +223,16 @@ def liked_items(vectors: Vectors, block: Histories) -> Profiles:
     liked = np.flatnonzero(block.weights > 0)
     owner, weights = block.owner, block.relative()
     order = liked[np.lexsort((block.rows[liked], -weights[liked], owner[liked]))]
-    starts = np.searchsorted(owner[order], owner[order])
+    starts = np.searchsorted(owner[order], np.arange(len(block.users) + 1))
     labels = np.full(len(block.rows), -1, np.int64)
-    labels[order] = np.arange(len(order)) - starts
-    return Profiles(vectors[block.rows[order]], owner[order], block.weights[order], labels)
+    labels[order] = np.arange(len(order)) - starts[owner[order]]
+    found = vectors[block.rows[order]]
+    for user in np.intersect1d(owner[block.weights < 0], owner[order]):
+        mine, had = slice(starts[user], starts[user + 1]), block.of(user)
+        unwanted = np.flatnonzero(block.weights[had] < 0) + had.start
+        parts = -block.weights[unwanted] / block.weights[order[mine]].max()
+        found[mine] = turned_away(found[mine], vectors[block.rows[unwanted]], parts)
+    return Profiles(found, owner[order], block.weights[order], labels)
 
 
 def query_profiles(

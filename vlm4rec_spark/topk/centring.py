@@ -8,9 +8,13 @@ in the directions that vary least: it is first mixed with a multiple of the iden
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.config_models import ProfilesConfig
 
 Vectors = npt.NDArray[np.float32]
 ROWS_A_BLOCK = 65_536
@@ -30,6 +34,12 @@ class Space:
 
 
 PLAIN = Space()
+
+
+def space_of(config: ProfilesConfig) -> Space:
+    """Return the configured space."""
+    kind = "whitened" if config.whiten else "centred" if config.centre else "plain"
+    return Space(kind, tuple(sorted(config.facets.items())))
 
 
 def mean_vector(vectors: Vectors) -> Vectors:

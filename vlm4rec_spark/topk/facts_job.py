@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,13 +48,7 @@ def check_rules(config: Config) -> None:
             parsed(config, texts, where)
         except ConfigError as error:
             mistakes.append(str(error))
-    if config.profiles.facets:
-        known = attribute_names(config)
-        mistakes += [
-            f"profiles.facets: unknown attribute '{name}'{near(name, known)}"
-            for name in config.profiles.facets
-            if name not in known
-        ]
+    mistakes += _unknown(config, config.profiles.facets, "profiles.facets")
     users = config.sources.users
     if config.topk.user_rules and not (users.table or users.path or users.options):
         mistakes.append("topk.user_rules needs sources.users: it tells the segment of each user.")
@@ -63,6 +57,30 @@ def check_rules(config: Config) -> None:
         mistakes.append(f"topk.rerank.business.column '{business.column}': price or source.NAME.")
     if mistakes:
         raise ConfigError("\n".join(mistakes))
+
+
+def check_facets(config: Config) -> None:
+    """Check the names of all facets that an evaluation makes spaces of.
+
+    Raises:
+        ConfigError: no attribute file asks for one; before any work.
+    """
+    mistakes = _unknown(config, config.profiles.facets, "profiles.facets")
+    for arm, change in config.evaluate.profile_arms.items():
+        where = f"evaluate.profile_arms.{arm}.facets"
+        mistakes += _unknown(config, change.facets or {}, where)
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+
+
+def _unknown(config: Config, facets: Mapping[str, float], where: str) -> list[str]:
+    """Return a sentence for each facet that is no attribute."""
+    known = attribute_names(config) if facets else []
+    return [
+        f"{where}: unknown attribute '{name}'{near(name, known)}"
+        for name in facets
+        if name not in known
+    ]
 
 
 def rerank_of(config: Config) -> Rerank:

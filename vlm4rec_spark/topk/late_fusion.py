@@ -29,6 +29,8 @@ class FusedCandidates:
 
     The k nearest items of every liked item are found; by maximum the best k of all are among them,
     as exactly as the engine finds them. By softmax the best of those with the largest maxima.
+    Where a user's dislikes turn liked items away, all of this holds for the vectors they become
+    (see `dislikes`): scores are products with these.
     """
 
     snapshot: Snapshot

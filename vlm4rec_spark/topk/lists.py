@@ -216,16 +216,7 @@ def profile_table(
     users, told = profiles.known, spec.told
     interest = np.zeros(listed.rows.shape, np.int64)
     interest = interest if listed.interest is None else listed.interest
-    because = np.full((*listed.rows.shape, max(1, told[0])), -1, np.int64)
-    share = np.zeros(because.shape)
-    starts, at = part_of(block, users)
-    weights, labels, pulls = block.relative()[at], profiles.labels[at], interest
-    if spec.fusion.kind == "softmax":  # all liked items pull, not the nearest alone
-        labels, pulls = np.minimum(labels, 0), np.zeros_like(interest)
-    kernels.strongest(
-        snapshot.vectors, starts, block.rows[at], weights, labels,
-        listed.rows, pulls, spec.fusion.sharpness, because, share,
-    )  # fmt: skip
+    because, share = _strongest(snapshot, block, profiles, replace(listed, interest=interest), spec)
     flat = places(listed, users)
     filled = listed.rows >= 0
     sources, shares = because[filled], share[filled]
@@ -245,6 +236,30 @@ def profile_table(
     floor = np.full(len(filled), -np.inf) if listed.floor is None else listed.floor
     floors = pa.array(np.repeat(floor, filled.sum(1)))
     return _table(snapshot, block, flat, "profile", reasons).append_column(FLOOR, floors)
+
+
+def _strongest(
+    snapshot: Snapshot, block: Histories, profiles: Profiles, listed: Ranked, spec: ListSpec
+) -> tuple[Rows, npt.NDArray[np.float64]]:
+    """Return the items of the history that add most to each place, (users, k, m), and their parts.
+
+    Arguments as of `profile_table`; every place names its interest.
+    """
+    because = np.full((*listed.rows.shape, max(1, spec.told[0])), -1, np.int64)
+    share = np.zeros(because.shape)
+    starts, at = part_of(block, profiles.known)
+    labels, pulls = profiles.labels[at], listed.interest
+    likes, lines = snapshot.vectors, block.rows[at]
+    if spec.fusion.is_late:  # liked items have vectors of their own, see `dislikes`
+        first = np.repeat(profiles.starts[:-1], np.diff(starts))
+        likes, lines = profiles.vectors, first + np.maximum(labels, 0)
+    if spec.fusion.kind == "softmax":  # all liked items pull, not the nearest alone
+        labels, pulls = np.minimum(labels, 0), np.zeros(listed.rows.shape, np.int64)
+    kernels.strongest(
+        snapshot.vectors, likes, starts, block.rows[at], lines, block.relative()[at], labels,
+        listed.rows, pulls, spec.fusion.sharpness, because, share,
+    )  # fmt: skip
+    return because, share
 
 
 def _popular_table(

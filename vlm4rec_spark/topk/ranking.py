@@ -45,7 +45,7 @@ class Ranked:
     interest: npt.NDArray[np.int64] | None = None
     """Interest of the user that each row is scored by; None: there is one."""
     floor: npt.NDArray[np.float64] | None = None
-    """(queries,) an item with a smaller cosine to all that was searched with cannot have been a
+    """(queries,) an item with a smaller product with all that was searched with cannot have been a
     candidate; minus infinity: any item can. None: not known."""
 
 

@@ -185,22 +185,26 @@ def insert(parts, found, count, part, row):
 
 
 @njit(cache=True, nogil=True)
-def cosine(vectors, left, right):
-    """Return the inner product of two rows, summed in float32 in a fixed order."""
+def cosine(left, right):
+    """Return the inner product of two vectors, summed in float32 in a fixed order."""
     total = np.float32(0.0)
-    for d in range(vectors.shape[1]):
-        total += vectors[left, d] * vectors[right, d]
+    for d in range(left.shape[0]):
+        total += left[d] * right[d]
     return np.float64(total)
 
 
 @njit(cache=True, nogil=True)
-def strongest(vectors, starts, rows, weights, labels, listed, interest, sharpness, out, share):
+def strongest(
+    vectors, likes, starts, rows, lines, weights, labels, listed, interest, sharpness, out, share
+):
     """Find, for each listed item, the items of the history that add most to its score.
 
     Args:
         vectors: (n, d) float32.
-        starts: the history of user u is `starts[u]:starts[u + 1]` of `rows`, `weights`.
+        likes: (m, d) float32 what items of the history are compared as.
+        starts: the history of user u is `starts[u]:starts[u + 1]` of `rows`, `lines`, `weights`.
         rows: rows of the history.
+        lines: line of `likes` of each row of the history that counts.
         weights: float64; those not above 0 do not count.
         labels: interest that each row of the history belongs to.
         listed: (u, k) rows, -1 for an empty place.
@@ -222,11 +226,11 @@ def strongest(vectors, starts, rows, weights, labels, listed, interest, sharpnes
                 if sharpness > 0.0:
                     for at in range(starts[user], starts[user + 1]):
                         if weights[at] > 0 and labels[at] == interest[user, place]:
-                            largest = max(largest, cosine(vectors, rows[at], row))
+                            largest = max(largest, cosine(likes[lines[at]], vectors[row]))
                 for at in range(starts[user], starts[user + 1]):
                     if weights[at] <= 0 or labels[at] != interest[user, place]:
                         continue
-                    near = cosine(vectors, rows[at], row)
+                    near = cosine(likes[lines[at]], vectors[row])
                     pull = np.exp(sharpness * (near - largest)) if sharpness > 0.0 else 1.0
                     part = round(weights[at] * pull * near, 6)
                     total += max(part, 0.0)
