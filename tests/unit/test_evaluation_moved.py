@@ -14,10 +14,11 @@ from vlm4rec_spark.config import load_config
 from vlm4rec_spark.config_evaluation import EvaluateConfig
 from vlm4rec_spark.errors import ConfigError
 from vlm4rec_spark.evaluation.catalogue import ITEMS, Catalogue, save_array, write_catalogue
-from vlm4rec_spark.evaluation.moved import MovedSpaces, moved
+from vlm4rec_spark.evaluation.moved import MovedSpaces
 from vlm4rec_spark.evaluation.report import Evaluation, write_reports
 from vlm4rec_spark.topk.centring import PLAIN, Space
 from vlm4rec_spark.topk.facts_job import check_facets
+from vlm4rec_spark.topk.moving import moved
 from vlm4rec_spark.topk.snapshot import load_snapshot
 from vlm4rec_spark.topk.snapshot_files import write_snapshot
 
@@ -33,12 +34,12 @@ def test_a_space_is_that_of_the_item_matrix_and_items_without_a_vector_change_no
     write_snapshot(tmp_path / "snapshot-f", items, rows, "e@1", space=space)
     state = load_snapshot(str(tmp_path / "snapshot-f"))
     listed = state.vectors[state.find(items["item_id"].combine_chunks())]
-    assert moved(rows, space, lambda: words).tolist() == listed.tolist()
+    assert moved(rows, space, lambda: words).vectors.tolist() == listed.tolist()
 
     gaps = np.insert(rows, [0, 77, 200], np.nan, axis=0)
     said = words.to_pylist()
     said = [[("colour", "c9")], *said[:77], None, *said[77:], [("style", "s0")]]
-    found = moved(gaps, space, lambda: pa.array(said, words.type))
+    found = moved(gaps, space, lambda: pa.array(said, words.type)).vectors
     assert np.isnan(found[[0, 78, 202]]).all()
     assert found[np.isfinite(found[:, 0])].tolist() == listed.tolist()
 

@@ -6,18 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import numpy as np
-import pyarrow as pa
-
 from vlm4rec_spark.evaluation.catalogue import save_array
-from vlm4rec_spark.topk.centring import PLAIN, mean_vector, whitening, without_mean
-from vlm4rec_spark.topk.facets import facet_matrix
-from vlm4rec_spark.topk.words import coded
+from vlm4rec_spark.topk.centring import PLAIN
+from vlm4rec_spark.topk.moving import moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vlm4rec_spark.evaluation.catalogue import Catalogue, Vectors
+    import pyarrow as pa
+
+    from vlm4rec_spark.evaluation.catalogue import Catalogue
     from vlm4rec_spark.topk.centring import Space
 
 
@@ -38,27 +36,7 @@ class MovedSpaces:
         knobs = (f"{quote(facet, safe='')}{factor}" for facet, factor in space.facets)
         name = "-".join((origin, space.kind, *knobs))
         if name not in self.made:
-            vectors = moved(self.catalogue.space(origin), space, self.words)
+            vectors = moved(self.catalogue.space(origin), space, self.words).vectors
             save_array(self.catalogue.folder, f"space-{name}", vectors)
             self.made.add(name)
         return name
-
-
-def moved(vectors: Vectors, space: Space, words: Callable[[], pa.MapArray]) -> Vectors:
-    """Return vectors in a space, as the recommend job moves those of the item matrix.
-
-    Args:
-        vectors: (n, d) float32 unit rows; a row of NaN stays one.
-        space: how they are moved.
-        words: reads the attributes of the same items.
-    """
-    if space.kind != "plain":
-        mean = mean_vector(vectors)
-        matrix = whitening(vectors, mean) if space.kind == "whitened" else None
-        vectors = without_mean(vectors, mean, matrix)
-    if space.facets:
-        known = np.isfinite(vectors[:, 0])
-        told = coded(words().filter(pa.array(known)))
-        matrix = facet_matrix(vectors[known], told, dict(space.facets))
-        vectors = without_mean(vectors, np.zeros(vectors.shape[1], np.float32), matrix)
-    return vectors

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from vlm4rec_spark.errors import SchemaError
-from vlm4rec_spark.topk.centring import PLAIN, Space, mean_vector, whitening, without_mean
+from vlm4rec_spark.topk.centring import PLAIN, Space
 from vlm4rec_spark.topk.effects import fitted
 from vlm4rec_spark.topk.engines import scann
 from vlm4rec_spark.topk.engines.leaves import build_leaves, grown_leaves
-from vlm4rec_spark.topk.facets import facet_matrix
+from vlm4rec_spark.topk.moving import moved
 from vlm4rec_spark.topk.snapshot import FORMAT, ITEMS, Vectors, snapshots
 from vlm4rec_spark.topk.words import coded
 
@@ -144,19 +144,12 @@ def _write_meta(folder: Path, rows: Vectors, encoder: str, grown: int = 0) -> No
 
 def _moved(folder: Path, items: pa.Table, vectors: Vectors, space: Space) -> Vectors:
     """Return the vectors in a space, and write down how they got there."""
-    if space.kind != "plain":
-        mean = mean_vector(vectors)
-        np.save(folder / "centre.npy", mean, allow_pickle=False)
-        matrix = whitening(vectors, mean) if space.kind == "whitened" else None
-        if matrix is not None:
-            np.save(folder / "whitening.npy", matrix, allow_pickle=False)
-        vectors = without_mean(vectors, mean, matrix)
-    if space.facets:
-        words = coded(_as_stored(items)["words"].combine_chunks())
-        matrix = facet_matrix(vectors, words, dict(space.facets))
-        np.save(folder / "facets.npy", matrix, allow_pickle=False)
-        vectors = without_mean(vectors, np.zeros(vectors.shape[1], np.float32), matrix)
-    return vectors
+    found = moved(vectors, space, _as_stored(items)["words"].combine_chunks)
+    for name in ("centre", "whitening", "facets"):
+        array = getattr(found, name)
+        if array is not None:
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    return found.vectors
 
 
 def _as_stored(items: pa.Table) -> pa.Table:

@@ -16,7 +16,7 @@ from vlm4rec_spark import delta
 from vlm4rec_spark.descriptions.plan import sure_words
 from vlm4rec_spark.errors import SchemaError, SourceError
 from vlm4rec_spark.tables import DESCRIPTIONS, ITEM_VECTORS, ITEMS
-from vlm4rec_spark.topk.centring import PLAIN, Space
+from vlm4rec_spark.topk.centring import PLAIN, space_of
 from vlm4rec_spark.topk.landing import Note
 from vlm4rec_spark.topk.snapshot import FORMAT, load_snapshot, snapshots
 from vlm4rec_spark.topk.snapshot import ITEMS as STORED
@@ -53,7 +53,7 @@ def take_snapshot(context: RunContext) -> str:
                 vectors,
                 encoder,
                 with_scann=context.config.topk.engine == "scann",
-                space=_space(context),
+                space=space_of(context.config.profiles),
             )
     _note(context).write(str(folder))
     return str(folder)
@@ -73,14 +73,23 @@ def taken_snapshot(context: RunContext) -> str:
 
 def _note(context: RunContext) -> Note:
     config = context.config
-    facts = (FORMAT, config.topk.engine, _space(context), config.embed.serve_space)
+    facts = (
+        FORMAT,
+        config.topk.engine,
+        space_of(context.config.profiles),
+        config.embed.serve_space,
+    )
     return Note.of(context, "snapshot", *facts, config.describe.min_confidence)
 
 
 def _grow(context: RunContext, items: DataFrame, folder: Path, n: int, encoder: str) -> bool:
     """Make the matrix from the one before, where it was made in the same way; tell whether."""
     topk = context.config.topk
-    if topk.refresh != "changed" or topk.engine == "scann" or _space(context) != PLAIN:
+    if (
+        topk.refresh != "changed"
+        or topk.engine == "scann"
+        or space_of(context.config.profiles) != PLAIN
+    ):
         return False
     before = _last(folder.parent, encoder)
     if before is None:
@@ -110,12 +119,6 @@ def _last(root: Path, encoder: str) -> Snapshot | None:
         if found.encoder == encoder and found.centre is None and found.facets is None:
             return found
     return None
-
-
-def _space(context: RunContext) -> Space:
-    profiles = context.config.profiles
-    kind = "whitened" if profiles.whiten else "centred" if profiles.centre else "plain"
-    return Space(kind, tuple(sorted(profiles.facets.items())))
 
 
 def _items(context: RunContext) -> DataFrame:
@@ -165,7 +168,7 @@ def _digest(context: RunContext, items: DataFrame) -> tuple[int, str, str]:
             f"The vectors in space '{space}' come from several encoders "
             f"({', '.join(seen['encoders'])}); run the catalog job to its end."
         )
-    made = (FORMAT, context.config.topk.engine == "scann", _space(context))
+    made = (FORMAT, context.config.topk.engine == "scann", space_of(context.config.profiles))
     parts = (*made, *seen["encoders"], seen["n"], seen["total"], seen["mixed"])
     digest = hashlib.sha256("|".join(str(part) for part in parts).encode()).hexdigest()[:16]
     return int(seen["n"]), digest, str(seen["encoders"][0])
