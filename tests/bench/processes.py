@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,14 +22,57 @@ def tree() -> list[int]:
     return [os.getpid(), *descendants(os.getpid())]
 
 
-def cpu_s() -> float:
-    """Return the CPU seconds, user and system, of the tree so far, ended children included."""
-    ticks = 0
+def kind(pid: int) -> str:
+    """Return `driver` (this process), `jvm`, `worker` (Spark's Python) or `other`.
+
+    Other is, for a moment, a JVM about to start a program.
+
+    Raises:
+        OSError: it has ended.
+    """
+    name = Path(f"/proc/{pid}/comm").read_text("utf-8").strip()
+    command = Path(f"/proc/{pid}/cmdline").read_text("utf-8")
+    if name == "java":
+        return "jvm"
+    if "pyspark.daemon" in command:
+        return "worker"
+    return "driver" if pid == os.getpid() else "other"
+
+
+def cpu_s_by_kind() -> dict[str, float]:
+    """Return the CPU seconds, user and system, of the tree so far, ended children included.
+
+    See `kind`.
+    """
+    seconds: dict[str, float] = defaultdict(float)
     for pid in tree():
         with contextlib.suppress(OSError):
             stat = Path(f"/proc/{pid}/stat").read_text("utf-8")
-            ticks += sum(int(n) for n in stat.rpartition(")")[2].split()[11:15])
-    return ticks / TICKS_PER_S
+            ticks = sum(int(n) for n in stat.rpartition(")")[2].split()[11:15])
+            seconds[kind(pid)] += ticks / TICKS_PER_S
+    return seconds
+
+
+def cpu_s() -> float:
+    """Return the CPU seconds of the whole tree so far."""
+    return sum(cpu_s_by_kind().values())
+
+
+def pss_mb(pid: int, folder: str = "") -> float:
+    """Return the memory of a process in MB, what it shares divided by those who share it.
+
+    Args:
+        pid: of the process.
+        folder: count only what is mapped from files in it; empty: everything.
+    """
+    total, counts = 0, not folder
+    lines = Path(f"/proc/{pid}/{'smaps' if folder else 'smaps_rollup'}").read_text("utf-8")
+    for line in lines.splitlines():
+        if folder and "-" in line.split(" ", 1)[0]:
+            counts = folder in line
+        elif counts and line.startswith("Pss:"):
+            total += int(line.split()[1])
+    return total / 1024
 
 
 @dataclass
@@ -48,15 +92,14 @@ class Peak:
         total = 0.0
         for pid in tree():
             with contextlib.suppress(OSError):
-                name = Path(f"/proc/{pid}/comm").read_text("utf-8").strip()
-                command = Path(f"/proc/{pid}/cmdline").read_text("utf-8")
+                what = kind(pid)
                 resident = int(Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1]) * PAGE_MB
-                if name == "java":
+                if what == "jvm":
                     self.jvm = max(self.jvm, resident)
-                elif "pyspark.daemon" in command:
+                elif what == "worker":
                     self.worker = max(self.worker, resident)
-                elif pid != os.getpid():
-                    continue  # a JVM about to start a program shows its memory a second time
+                elif what == "other":
+                    continue  # it shows the memory of the JVM a second time
                 total += resident
         self.total = max(self.total, total)
 
