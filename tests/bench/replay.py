@@ -73,7 +73,9 @@ def arithmetic(
     def measured(n_blocks: int) -> Arithmetic:
         some = blocks(history, n_users, USERS_A_SEARCH).where(F.col("block") < n_blocks)
         rows = some.groupBy("block").applyInArrow(_timed_lists(spec), TIMED).toArrow()
-        users, profiles, search, lists = (np.sum(column.to_numpy()) for column in rows.columns)
+        users, profiles, search, lists = (
+            float(np.sum(column.to_numpy())) for column in rows.columns
+        )
         n = len(spec.open())
         ids = spark.range(0, n, 1, max(1, -(-n // ITEMS_A_TASK)))
         near = ids.mapInArrow(_timed_neighbours(spec, similar_k), "seconds DOUBLE").toArrow()

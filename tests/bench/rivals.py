@@ -20,6 +20,7 @@ import pyarrow as pa
 from pyspark.ml.recommendation import ALSModel
 from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
+from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
 
 from tests.bench.processes import cpu_s
 
@@ -119,7 +120,7 @@ def cross_join_udf(spark: SparkSession, folder: Path, users: int, k: int) -> Non
         users: how many.
         k: length of a list.
     """
-    product = F.arrow_udf(inner_products, "float")
+    product = arrow_udf(inner_products, "float", ArrowUDFType.SCALAR)
     some = spark.read.parquet(str(folder / "userFactors")).where(F.col("id") < users)
     some = some.select(F.col("id").alias("user"), F.col("features").alias("liked"))
     pairs = spark.read.parquet(str(folder / "itemFactors")).crossJoin(F.broadcast(some))
