@@ -107,9 +107,7 @@ def measured(pipeline: Pipeline, options: argparse.Namespace) -> Job:
 
 def engine_figures(pipeline: Pipeline, job: Job, options: argparse.Namespace) -> dict[str, Any]:
     """Return the share of the arithmetic, and the parts of it."""
-    context = pipeline.context
-    rows, k = take_history(context), context.config.topk.similar_k
-    work = arithmetic(context.spark, rows, options.users, job.spec, k)(options.replay_blocks)
+    work = arithmetic(pipeline.context, job.spec, options.users, options.replay_blocks)
     return {
         "engine_share": work.total / job.cpu_s,
         "profiles_cpu_s": 2 * work.profiles,

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
+from vlm4rec_spark.profiles.job import take_history
 from vlm4rec_spark.profiles.plan import USERS_A_SEARCH, blocks
 from vlm4rec_spark.profiles.vectors import Histories, histories, query_profiles
 from vlm4rec_spark.topk.engines.choice import open_engine
@@ -29,8 +30,7 @@ from vlm4rec_spark.topk.plan import ITEMS_A_BLOCK
 from vlm4rec_spark.topk.ranking import ranked
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
-
+    from vlm4rec_spark.runs import RunContext
     from vlm4rec_spark.topk.plan import SearchSpec
     from vlm4rec_spark.topk.snapshot import Snapshot
 
@@ -57,34 +57,26 @@ class Arithmetic:
         return 2 * self.profiles + self.search + self.neighbours
 
 
-def arithmetic(
-    spark: SparkSession, history: DataFrame, n_users: int, spec: SearchSpec, similar_k: int
-) -> Callable[[int], Arithmetic]:
-    """Return what measures a number of blocks.
+def arithmetic(context: RunContext, spec: SearchSpec, n_users: int, n_blocks: int) -> Arithmetic:
+    """Measure some blocks of users, and all items.
 
     Args:
-        spark: the session.
-        history: rows of `history`.
-        n_users: users in it.
-        spec: how the job made its lists.
-        similar_k: neighbours of an item.
+        context: the run that has made the lists.
+        spec: how it made them.
+        n_users: users with a history.
+        n_blocks: blocks that are measured.
     """
-
-    def measured(n_blocks: int) -> Arithmetic:
-        some = blocks(history, n_users, USERS_A_SEARCH).where(F.col("block") < n_blocks)
-        rows = some.groupBy("block").applyInArrow(_timed_lists(spec), TIMED).toArrow()
-        users, profiles, search, lists = (
-            float(np.sum(column.to_numpy())) for column in rows.columns
-        )
-        n = len(spec.open())
-        ids = spark.range(0, n, 1, max(1, -(-n // ITEMS_A_TASK)))
-        near = ids.mapInArrow(_timed_neighbours(spec, similar_k), "seconds DOUBLE").toArrow()
-        scale = n_users / users
-        return Arithmetic(
-            profiles * scale, search * scale, lists * scale, float(near["seconds"].to_numpy().sum())
-        )
-
-    return measured
+    some = blocks(take_history(context), n_users, USERS_A_SEARCH).where(F.col("block") < n_blocks)
+    timed = some.groupBy("block").applyInArrow(_timed_lists(spec), TIMED).toArrow()
+    users, *seconds = (float(np.sum(column.to_numpy())) for column in timed.columns)
+    n = len(spec.open())
+    ids = context.spark.range(0, n, 1, max(1, -(-n // ITEMS_A_TASK)))
+    timed = ids.mapInArrow(
+        _timed_neighbours(spec, context.config.topk.similar_k), "seconds DOUBLE"
+    ).toArrow()
+    neighbours = float(np.sum(timed["seconds"].to_numpy()))
+    profiles, search, lists = (n_users / users * taken for taken in seconds)
+    return Arithmetic(profiles, search, lists, neighbours)
 
 
 def _timed_lists(spec: SearchSpec) -> Callable[[pa.Table], pa.Table]:
