@@ -58,6 +58,26 @@ def cpu_s() -> float:
     return sum(cpu_s_by_kind().values())
 
 
+def jvm_overhead_cpu_s() -> dict[str, float]:
+    """Return the CPU seconds so far of the JVM's compilers and of its garbage collector.
+
+    Threads that have ended are not in it.
+    """
+    seconds = {"jvm_compilers": 0.0, "jvm_collector": 0.0}
+    for pid in tree():
+        for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):
+                name, _, rest = thread.read_text("utf-8").partition("(")[2].rpartition(")")
+                if name.startswith(("C1 ", "C2 ")):
+                    what = "jvm_compilers"
+                elif name.startswith(("GC ", "G1 ")):
+                    what = "jvm_collector"
+                else:
+                    continue
+                seconds[what] += sum(int(n) for n in rest.split()[11:13]) / TICKS_PER_S
+    return seconds
+
+
 def pss_mb(pid: int, folder: str = "") -> float:
     """Return the memory of a process in MB, what it shares divided by those who share it.
 

@@ -4,7 +4,9 @@ A synthetic shop in a local Spark session with two cores: profiles and lists of 
 neighbours of all items, from an event log to Delta tables. Ends with one line of JSON:
 
 - `cpu_s`: CPU seconds of the job, of this process and all below it: the JVM and Python's workers.
-  Neither drawing the shop nor starting Spark is in it; the JVM is cold otherwise.
+  Neither drawing the shop nor starting Spark is in it; the JVM is cold otherwise, and the rivals
+  run in the warm one. The parts are those of the driver, the JVM (its compilers and collector
+  apart) and the workers; the log shows how they grow.
 - `engine_share`: the part of it that the workers take for profiles, search and exact scores.
   Measured after the job, by doing that again in the same workers: see `replay`.
 - `vs_als_recommend`, `vs_cross_join_udf`: CPU seconds of others over `cpu_s`. They run for
@@ -29,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.bench import rivals, worker_memory
-from tests.bench.processes import cpu_s, cpu_s_by_kind
+from tests.bench.processes import cpu_s_by_kind, jvm_overhead_cpu_s
 from tests.bench.replay import arithmetic
 from tests.bench.vector_shop import Shop, write_words
 from vlm4rec_spark.benchmarks.data import DIMENSIONS
@@ -55,6 +57,8 @@ class Job:
 
     seconds: dict[str, float]
     """CPU seconds by kind of process."""
+    within_jvm: dict[str, float]
+    """CPU seconds of the JVM's own work, which are among those."""
     wall_s: float
     spec: SearchSpec
     """How it made its lists."""
@@ -90,9 +94,10 @@ def prepared(spark: SparkSession, options: argparse.Namespace, folder: Path) -> 
 
 def measured(pipeline: Pipeline, options: argparse.Namespace) -> Job:
     """Run the job."""
-    before, started = cpu_s_by_kind(), time.monotonic()
+    before, overhead, started = cpu_s_by_kind(), jvm_overhead_cpu_s(), time.monotonic()
     report = pipeline.recommend()
     seconds = {name: taken - before.get(name, 0) for name, taken in cpu_s_by_kind().items()}
+    within = {name: taken - overhead[name] for name, taken in jvm_overhead_cpu_s().items()}
     wall_s = time.monotonic() - started
     context = pipeline.context
     spec = search_spec(context, take_history(context))
@@ -102,7 +107,7 @@ def measured(pipeline: Pipeline, options: argparse.Namespace) -> Job:
         settings = context.config.topk
         name = chosen_engine(settings.engine, options.items, options.users, DIMENSIONS)
     spec = replace(spec, lists=replace(spec.lists, engine=EngineSpec(name, width)))
-    return Job(seconds, wall_s, spec)
+    return Job(seconds, within, wall_s, spec)
 
 
 def engine_figures(pipeline: Pipeline, job: Job, options: argparse.Namespace) -> dict[str, Any]:
@@ -167,7 +172,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "users": options.users, "items": options.items, "events": options.events, "k": options.k,
         "recall_target": options.recall, "engine": engine.name, "search_width": engine.width,
         "cpu_s": job.cpu_s, "wall_s": job.wall_s,
-        **{f"{name}_cpu_s": taken for name, taken in job.seconds.items() if name != "other"},
+        **{f"{name}_cpu_s": taken for name, taken in (job.seconds | job.within_jvm).items()},
     }  # fmt: skip
     figures |= engine_figures(pipeline, job, options)
     logger.info("%s", figures)
@@ -187,7 +192,9 @@ def _rounded(value: Any) -> Any:
 
 def _with_cpu(record: logging.LogRecord) -> bool:
     """Add to a line of the log what has been taken so far: where the job's time goes."""
-    record.cpu_s = cpu_s()
+    kinds = cpu_s_by_kind()
+    parts = ", ".join(f"{name} {taken:.1f}" for name, taken in sorted(kinds.items()))
+    record.cpu = f"{sum(kinds.values()):.1f} CPU-s ({parts})"
     return True
 
 
@@ -205,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(_with_cpu)
-    form = "%(asctime)s %(cpu_s).1f CPU-s %(message)s"
+    form = "%(asctime)s %(cpu)s %(message)s"
     logging.basicConfig(level=logging.INFO, format=form, handlers=[handler])
     logging.getLogger("py4j").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="bench-recommend-") as folder:
