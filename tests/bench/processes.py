@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from vlm4rec_spark.descriptions.lifeline import descendants
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 SAMPLE_S = 1.0
+LOOK_S = 5.0
 
 
 def tree() -> list[int]:
@@ -39,18 +41,53 @@ def kind(pid: int) -> str:
     return "driver" if pid == os.getpid() else "other"
 
 
-def cpu_s_by_kind() -> dict[str, float]:
-    """Return the CPU seconds, user and system, of the tree so far, ended children included.
+class Tally:
+    """CPU seconds of a tree of processes, those of Spark's ended workers included.
 
-    See `kind`.
+    The daemon that starts them ignores their end, so that the kernel forgets what they have taken;
+    Spark ends a worker that was idle for a minute. A thread looks more often than that, from the
+    first count on.
     """
-    seconds: dict[str, float] = defaultdict(float)
-    for pid in tree():
-        with contextlib.suppress(OSError):
-            stat = Path(f"/proc/{pid}/stat").read_text("utf-8")
-            ticks = sum(int(n) for n in stat.rpartition(")")[2].split()[11:15])
-            seconds[kind(pid)] += ticks / TICKS_PER_S
-    return seconds
+
+    def __init__(self) -> None:
+        self._workers: dict[tuple[int, str], float] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def seconds(self) -> dict[str, float]:
+        """Return CPU seconds, user and system, so far; see `kind`."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, daemon=True)
+            self._thread.start()
+        return self._look()
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(LOOK_S)
+            self._look()
+
+    def _look(self) -> dict[str, float]:
+        taken: dict[str, float] = defaultdict(float)
+        with self._lock:
+            for pid in tree():
+                with contextlib.suppress(OSError):
+                    what = kind(pid)
+                    stat = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+                    seconds = sum(int(n) for n in stat[11:15]) / TICKS_PER_S
+                    if what == "worker":
+                        self._workers[pid, stat[19]] = seconds  # numbers are used again
+                    else:
+                        taken[what] += seconds
+            taken["worker"] = sum(self._workers.values())
+        return dict(taken)
+
+
+_TALLY = Tally()
+
+
+def cpu_s_by_kind() -> dict[str, float]:
+    """Return the CPU seconds of the tree so far, ended processes included; see `kind`."""
+    return _TALLY.seconds()
 
 
 def cpu_s() -> float:
