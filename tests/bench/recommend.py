@@ -7,10 +7,13 @@ neighbours of all items, from an event log to Delta tables. Ends with one line o
   Neither drawing the shop nor starting Spark is in it; the JVM is cold otherwise, and the rivals
   run in the warm one. The parts are those of the driver, the JVM (its compilers and collector
   apart) and the workers; the log shows how they grow.
-- `engine_share`: the part of it that the workers take for profiles, search and exact scores.
-  Measured after the job, by doing that again in the same workers: see `replay`.
+- `engine_share`: the part of it that the workers take for profiles, search and exact scores:
+  `profiles_cpu_s` (of both stages), `search_cpu_s`, `neighbours_cpu_s`. Measured after the job, by
+  doing that again in workers: see `replay`. `lists_cpu_s` is all that turns histories into lists,
+  reasons included, without the way from and to the JVM.
 - `vs_als_recommend`, `vs_cross_join_udf`: CPU seconds of others over `cpu_s`. They run for
-  `als_users` and `cross_join_users` with all items, and are scaled by users: see `rivals`.
+  `als_users` and `cross_join_users` with all items, in `als_cpu_s` and `cross_join_cpu_s`, and are
+  scaled by users: see `rivals`. Spark has no native BLAS unless the machine has one.
 - `pss_per_extra_worker_mb`: memory that a second worker adds: see `worker_memory`.
   `matrix_pss_mb` is that of the item matrix in all Python processes, with one worker and with two.
 """
