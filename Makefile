@@ -143,6 +143,11 @@ bench-topk: $(INSTALLED) ## Engines against exact search, one core (N=1000000 fo
 bench-incremental: $(INSTALLED) ## What a run costs that makes only what changed, beside a full one (half an hour)
 	$(BIN)/python -m tests.bench.incremental --items $(N) --users $(or $(USERS),20000)
 
+.PHONY: bench-recommend
+bench-recommend: $(INSTALLED) ## The whole recommend job beside ALS and a cross join (USERS=, ITEMS=, EVENTS=)
+	$(BIN)/python -m tests.bench.recommend --users $(or $(USERS),200000) \
+		--items $(or $(ITEMS),50000) --events $(or $(EVENTS),5000000)
+
 .PHONY: train-demo-model
 train-demo-model: $(INSTALLED) ## Train the demo's vision-language model again, and measure it (an hour or two)
 	$(BIN)/python -m vlm4rec_spark.demo.training.train
