@@ -132,7 +132,7 @@ def _compared(context: RunContext, stage: Stage, history: DataFrame) -> Start:
     changes = item_changes(old, now)
     departed = np.ascontiguousarray(old.vectors[changes.departed])
     users = context.spark.read.schema(plan.USERS).parquet(before.users)
-    named = context.spark.createDataFrame(pa.table({"item_id": changes.named}))
+    named = context.spark.createDataFrame(pa.table({"item_id": changes.named}), "item_id STRING")
     marked = plan.marked(history, users, named)
     drift = _drift(marked, plan.gone(history, users).count(), len(now), changes)
     return Start(stage, marked, None, before, users, changes, departed, drift)
