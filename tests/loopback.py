@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ class Loopback(ThreadingHTTPServer):
         self.server_close()
 
 
-class Answering(BaseHTTPRequestHandler):
+class Answering(BaseHTTPRequestHandler, ABC):
     """Brings every request to `answer`, and says nothing on the console."""
 
     def do_GET(self) -> None:
@@ -43,9 +44,9 @@ class Answering(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.answer()
 
+    @abstractmethod
     def answer(self) -> None:
         """Answer one request."""
-        raise NotImplementedError
 
     def reply(self, status: int, body: bytes, **headers: str) -> None:
         """Send an answer with its length."""

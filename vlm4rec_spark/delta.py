@@ -72,6 +72,11 @@ class MergeCounts:
         )
 
 
+def ids_frame(spark: SparkSession, ids: pa.Array, name: str = "item_id") -> DataFrame:
+    """Return ids as a frame of one column; without its type Connect takes no empty one."""
+    return spark.createDataFrame(pa.table({name: ids}), f"{name} STRING")
+
+
 def table_exists(spark: SparkSession, spec: TableSpec, names: TableNames) -> bool:
     """Tell whether the table exists; one that only its folder knows is given its name again."""
     if spark.catalog.tableExists(names.qualified(spec)):

@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 
 from tests.bench import describe_peers
 from tests.bench.describe_peers import MODEL_CORE, OTHER_CORE, config, pin
+from tests.soak.victims import ENGINE
 from vlm4rec_spark import testing
 from vlm4rec_spark.catalog import job as catalog_job
 from vlm4rec_spark.delta import TableNames
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
 SEED = 88_000
 WARM_UP = 8
 LEASE_S = 3600
-ENGINE = "VLLM::EngineCor"
-"""How the kernel, which keeps 15 letters, names the process that runs the model."""
 
 logger = logging.getLogger("bench")
 

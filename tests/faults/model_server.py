@@ -34,8 +34,11 @@ class Handler(BaseHTTPRequestHandler):
         self._send({})
 
     def do_POST(self) -> None:
+        """Bring every request to `answer`."""
+        self.answer(self.rfile.read(int(self.headers["Content-Length"])).decode())
+
+    def answer(self, body: str) -> None:
         """Answer, die or hang as the words of the request say."""
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         words = str(json.loads(body)["messages"][0]["content"])
         with Path("asked").open("a") as file:
             file.write(f"{os.getpid()} {words}\n")
@@ -48,6 +51,10 @@ class Handler(BaseHTTPRequestHandler):
             HUNG.set()
         if words == "hang" or HUNG.is_set():
             time.sleep(60)
+        self.say(words)
+
+    def say(self, words: str) -> None:
+        """Send words as the model's answer."""
         message = {"message": {"content": words}, "finish_reason": "stop"}
         self._send({"choices": [message], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
 

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.topk_pieces import block, history, random_history, snapshot, unit
+from tests.unit.topk_pieces import fused_lists as lists
 from vlm4rec_spark.profiles.dislikes import turned_away
 from vlm4rec_spark.profiles.vectors import Fusion, query_profiles
 from vlm4rec_spark.topk.engines.choice import EngineSpec
 from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.late_fusion import FusedCandidates
-from vlm4rec_spark.topk.lists import ListSpec, block_lists, seen_masks
+from vlm4rec_spark.topk.lists import seen_masks
 from vlm4rec_spark.topk.tuning import audit
 
 if TYPE_CHECKING:
@@ -27,14 +28,6 @@ Row = dict[str, Any]
 Floats = npt.NDArray[np.float64]
 MAX, SOFT = Fusion("max"), Fusion("softmax", 10.0)
 K = 10
-
-
-def lists(state: Snapshot, table: pa.Table, fusion: Fusion, **more: Any) -> dict[str, list[Row]]:
-    users: dict[str, list[Row]] = {}
-    spec = ListSpec(EngineSpec("exact"), K, fusion=fusion, **more)
-    for row in block_lists(state, block(state, table), spec).to_pylist():
-        users.setdefault(row["user_id"], []).append(row)
-    return users
 
 
 def with_returns(seed: int, n: int) -> pa.Table:

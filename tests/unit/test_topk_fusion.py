@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.topk_pieces import block, history, random_history, snapshot
+from tests.unit.topk_pieces import fused_lists as lists
+from tests.unit.topk_pieces import history, random_history, snapshot
 from vlm4rec_spark.config_models import ProfilesConfig
 from vlm4rec_spark.profiles.vectors import MEAN, Fusion, fusion_of
 from vlm4rec_spark.topk import late_fusion
-from vlm4rec_spark.topk.engines.choice import EngineSpec
-from vlm4rec_spark.topk.lists import ListSpec, block_lists
 from vlm4rec_spark.topk.rerank import Rerank
 
 if TYPE_CHECKING:
@@ -24,14 +23,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 MAX, SOFT = Fusion("max"), Fusion("softmax", 10.0)
-
-
-def lists(state: Snapshot, table: pa.Table, fusion: Fusion, **more: Any) -> dict[str, list[Row]]:
-    users: dict[str, list[Row]] = {}
-    spec = ListSpec(EngineSpec("exact"), 10, fusion=fusion, **more)
-    for row in block_lists(state, block(state, table), spec).to_pylist():
-        users.setdefault(row["user_id"], []).append(row)
-    return users
 
 
 def plainly(state: Snapshot, table: pa.Table, user: str, fusion: Fusion) -> npt.NDArray[np.float64]:

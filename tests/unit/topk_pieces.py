@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from vlm4rec_spark.profiles.vectors import Histories, histories
+from vlm4rec_spark.profiles.vectors import Fusion, Histories, histories
 from vlm4rec_spark.topk import snapshot as files
+from vlm4rec_spark.topk.engines.choice import EngineSpec
 from vlm4rec_spark.topk.engines.leaves import build_leaves
+from vlm4rec_spark.topk.lists import ListSpec, block_lists
 from vlm4rec_spark.topk.snapshot import Snapshot
 
 WORDS = pa.map_(pa.string(), pa.string())
@@ -28,6 +31,17 @@ def clustered(rng: np.random.Generator, n: int, d: int, clusters: int) -> npt.ND
     rows = unit(rng, clusters, d)[rng.integers(0, clusters, n)] + 0.08 * rng.normal(size=(n, d))
     scaled: npt.NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return scaled.astype(np.float32)
+
+
+def fused_lists(
+    state: Snapshot, table: pa.Table, fusion: Fusion, **more: Any
+) -> dict[str, list[dict[str, Any]]]:
+    """Return the ten best of each user by late fusion, exactly."""
+    users: dict[str, list[dict[str, Any]]] = {}
+    spec = ListSpec(EngineSpec("exact"), 10, fusion=fusion, **more)
+    for row in block_lists(state, block(state, table), spec).to_pylist():
+        users.setdefault(row["user_id"], []).append(row)
+    return users
 
 
 def item_table(n: int, available: list[bool] | None = None) -> pa.Table:

@@ -120,9 +120,7 @@ def read_thumbnails(context: RunContext, items: Items, rows: Ints) -> dict[int, 
 
 def thumbnails(context: RunContext, item_ids: Sequence[str]) -> dict[str, bytes]:
     """Return item id -> small JPEG of the items that have a readable picture."""
-    wanted = context.spark.createDataFrame(
-        pa.table({"item_id": pa.array(sorted(set(item_ids)), pa.string())})
-    )
+    wanted = delta.ids_frame(context.spark, pa.array(sorted(set(item_ids)), pa.string()))
     pictures = picture_contents(context).join(wanted, "item_id", "left_semi")
     small = plan.thumbnails(pictures, FetchSpec.of(context.config.images)).collect()
     return {row["item_id"]: bytes(row["jpeg"]) for row in small}

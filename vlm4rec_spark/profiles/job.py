@@ -52,11 +52,13 @@ def run(context: RunContext) -> RunReport:
 
 
 def _stage(context: RunContext, judged: DataFrame) -> Stage:
-    # Weights are stored as of a moment that all of them share.
-    end = plan.last_half_life(judged, context.config.profiles).first()
-    shape = signature(context.config, "profiles", end[0] if end else None)
+    config, end = context.config, None
+    if config.topk.refresh == "changed":
+        # Weights are stored as of a moment that all of them share.
+        end = plan.last_half_life(judged, config.profiles).first()
+    shape = signature(config, "profiles", end[0] if end else None)
     now = State(shape, take_snapshot(context))
-    return Stage("profiles", (PROFILES,), now, moves_together(context.config))
+    return Stage("profiles", (PROFILES,), now, moves_together(config))
 
 
 def _write_all(context: RunContext, start: Start, n_users: int) -> MergeCounts:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
@@ -132,7 +131,7 @@ def _compared(context: RunContext, stage: Stage, history: DataFrame) -> Start:
     changes = item_changes(old, now)
     departed = np.ascontiguousarray(old.vectors[changes.departed])
     users = context.spark.read.schema(plan.USERS).parquet(before.users)
-    named = context.spark.createDataFrame(pa.table({"item_id": changes.named}), "item_id STRING")
+    named = delta.ids_frame(context.spark, changes.named)
     marked = plan.marked(history, users, named)
     drift = _drift(marked, plan.gone(history, users).count(), len(now), changes)
     return Start(stage, marked, None, before, users, changes, departed, drift)

@@ -14,7 +14,7 @@ from vlm4rec_spark.refresh.changes import padded, reaching
 from vlm4rec_spark.topk.candidates import ProfileCandidates
 from vlm4rec_spark.topk.engines.choice import open_engine
 from vlm4rec_spark.topk.engines.interface import Masks
-from vlm4rec_spark.topk.lists import block_lists, group_lines, profile_table, seen_masks
+from vlm4rec_spark.topk.lists import block_lists, profile_table, seen_masks, segment_lines
 from vlm4rec_spark.topk.ranking import Ranked, in_order, ranked
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def refreshed_lists(
     entering = reaching(queries, snapshot.vectors[moved.arrived], marks.floors[owners])
     users, rows = owners[entering[0]], moved.arrived[entering[1]]
     if spec.is_plain:
-        may = _may_have(snapshot, block, spec, users, rows) & ~whole[users]
+        line = segment_lines(block, spec) if spec.has_user_rules else None
+        may = seen_masks(snapshot, block, line).allow(users, rows) & ~whole[users]
         users, rows = users[may], rows[may]
         is_full = np.isfinite(marks.floors[users])
         whole[users[~is_full]] = True  # a list that grows
@@ -112,17 +113,6 @@ def with_empty(made: pa.Table, owners: pa.Array) -> pa.Table:
 def flagged(made: pa.Table, *, is_whole: bool) -> pa.Table:
     """Say of rows whether they make up whole lists."""
     return made.append_column(WHOLE, pa.array([is_whole] * len(made), pa.bool_()))
-
-
-def _may_have(
-    snapshot: Snapshot, block: Histories, spec: ListSpec, users: npt.NDArray[np.int64], rows: Rows
-) -> npt.NDArray[np.bool_]:
-    """Tell which pairs of a user and a row the masks allow."""
-    masks = seen_masks(snapshot, block, group_lines(block, spec))
-    owner = np.repeat(np.arange(len(block.users)), np.diff(masks.starts))
-    is_seen = np.isin(users * len(snapshot) + rows, owner * len(snapshot) + masks.hidden)
-    may: npt.NDArray[np.bool_] = masks.allowed[masks.group[users], rows] & ~is_seen
-    return may
 
 
 def _entering(

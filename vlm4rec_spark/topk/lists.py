@@ -80,8 +80,8 @@ def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Tabl
     Raises:
         InvariantError: a list breaks this promise; never expected, checked on every run.
     """
-    line = _segment_lines(block, spec)
-    masks = seen_masks(snapshot, block, group_lines(block, spec))
+    line = segment_lines(block, spec)
+    masks = seen_masks(snapshot, block, line if spec.has_user_rules else None)
     profiles = query_profiles(snapshot.vectors, block, spec.interests, spec.fusion)
     known = profiles.known
     rest = np.setdiff1d(np.arange(len(block.users)), known)
@@ -109,16 +109,10 @@ def near_profiles(
     return InterestCandidates(snapshot, engine, profiles)
 
 
-def _segment_lines(block: Histories, spec: ListSpec) -> npt.NDArray[np.int64]:
+def segment_lines(block: Histories, spec: ListSpec) -> npt.NDArray[np.int64]:
     """Return the line of each user's segment, 0: none of its own."""
     segments = {name: line for line, name in enumerate(spec.segments, start=1)}
     return np.array([segments.get(name or "", 0) for name in block.segments], np.int64)
-
-
-def group_lines(block: Histories, spec: ListSpec) -> npt.NDArray[np.int64]:
-    """Return the line of `Snapshot.allowed` for each user."""
-    line = _segment_lines(block, spec)
-    return line if spec.has_user_rules else np.zeros_like(line)
 
 
 def seen_masks(
@@ -181,8 +175,7 @@ def check(rows: Rows, k: int, masks: Masks, eligible: npt.NDArray[np.int64]) -> 
     keys = line * n + listed
     if len(np.unique(keys)) < len(keys):
         raise InvariantError("A list holds an item twice.")
-    hidden = masks.hidden + np.repeat(np.arange(len(rows)), np.diff(masks.starts)) * n
-    if not masks.allowed[masks.group[line], listed].all() or np.isin(keys, hidden).any():
+    if not masks.allow(line, listed).all():
         raise InvariantError("A list holds an item that was seen or may not be listed.")
 
 

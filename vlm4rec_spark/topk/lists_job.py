@@ -111,7 +111,7 @@ def _write_changed_similar(work: Work, names: refresh_plan.MovedNames) -> int:
 
 
 def _ids(context: RunContext, ids: pa.Array) -> DataFrame:
-    return context.spark.createDataFrame(pa.table({"target_item_id": ids}), "target_item_id STRING")
+    return delta.ids_frame(context.spark, ids, "target_item_id")
 
 
 def _replace(work: Work, made: DataFrame, lost: DataFrame, spec: TableSpec, k: int) -> int:

@@ -99,7 +99,7 @@ def _grow(context: RunContext, items: DataFrame, folder: Path, n: int, encoder: 
     ids = to_fetch(before, facts)
     if ids is None:
         return False
-    wanted = context.spark.createDataFrame(pa.table({"item_id": ids}), "item_id STRING")
+    wanted = delta.ids_frame(context.spark, ids)
     if len(ids):
         fetched, vectors = _collected(items.join(wanted, "item_id", "left_semi"), len(ids))
     else:

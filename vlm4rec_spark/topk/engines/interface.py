@@ -45,6 +45,14 @@ class Masks:
         hidden = self.hidden[np.repeat(self.starts[queries], sizes) + within]
         return Masks(hidden, starts.astype(np.int64), self.allowed, self.group[queries])
 
+    def allow(self, queries: npt.NDArray[np.int64], rows: Rows) -> npt.NDArray[np.bool_]:
+        """Tell for each pair of a query and a row, (m,) both, whether it may be given."""
+        n = self.allowed.shape[1]
+        owner = np.repeat(np.arange(len(self.group)), np.diff(self.starts))
+        is_hidden = np.isin(queries * n + rows, owner * n + self.hidden)
+        may: npt.NDArray[np.bool_] = self.allowed[self.group[queries], rows] & ~is_hidden
+        return may
+
     def eligible(self) -> npt.NDArray[np.int64]:
         """Return how many rows each query may be given, (queries,) int64."""
         queries = np.repeat(np.arange(len(self.group)), np.diff(self.starts))
