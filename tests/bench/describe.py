@@ -31,14 +31,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.bench import describe_peers
-from tests.bench.describe_peers import MODEL_CORE, OTHER_CORE, config, pin
-from tests.soak.victims import ENGINE
+from tests.bench.describe_peers import MODEL_CORE, OTHER_CORE, config, pin, pin_apart
 from vlm4rec_spark import testing
 from vlm4rec_spark.catalog import job as catalog_job
 from vlm4rec_spark.delta import TableNames
 from vlm4rec_spark.demo.products import sample_product
 from vlm4rec_spark.descriptions import job as describe_job
-from vlm4rec_spark.descriptions.lifeline import descendants
 from vlm4rec_spark.descriptions.local import LocalSpec
 from vlm4rec_spark.descriptions.server import LocalServer
 from vlm4rec_spark.descriptions.specs import engine_spec
@@ -70,20 +68,14 @@ def write_shop(folder: Path, n: int, first: int) -> Path:
 
 
 def start_server() -> LocalServer:
-    """Start the server that the stage will find: its engine on one core, the rest on the other."""
+    """Start the server that the stage will find: its model on one core, the rest on the other."""
     spec = engine_spec(config(f"describe.engine.lease_s={LEASE_S}"))
     if not isinstance(spec, LocalSpec):
         raise TypeError(f"a local engine was expected, found {type(spec).__name__}")
     server = LocalServer(spec)
     server.ensure()
     (lifeline, *_) = json.loads((spec.folder / "pids").read_text("utf-8"))
-    processes = [lifeline, *descendants(lifeline)]
-    names = {pid: Path(f"/proc/{pid}/comm").read_text("utf-8").strip() for pid in processes}
-    if ENGINE not in names.values():
-        raise RuntimeError(f"no process of the server is called {ENGINE}: {names}")
-    for pid, name in names.items():
-        if name != ENGINE:
-            pin(pid, OTHER_CORE)
+    pin_apart(lifeline)
     return server
 
 

@@ -23,6 +23,7 @@ from PIL import Image
 
 from vlm4rec_spark.catalog.images import prepare
 from vlm4rec_spark.config import Config, load_config
+from vlm4rec_spark.descriptions.lifeline import descendants
 from vlm4rec_spark.descriptions.local import CPU_ENVIRONMENT, model_path
 from vlm4rec_spark.descriptions.requests import Picture, Request, chat_body
 from vlm4rec_spark.descriptions.schema import json_schema
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 BATCH = 64
 MODEL_CORE, OTHER_CORE = 0, 1
+ENGINE = ("VLLM::EngineCor", "VLLM::Worker")
+"""How the kernel, which keeps 15 letters, names what schedules and what runs the model."""
 SETTINGS = (
     "describe.attributes=fashion",
     "describe.engine.model=demo",
@@ -51,6 +54,20 @@ def pin(pid: int, core: int) -> None:
     """Let all threads of a process run on one core only."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setaffinity(int(thread.name), {core})
+
+
+def pin_apart(pid: int) -> None:
+    """Let vLLM's engine below a process run on one core, that process and all others on the other.
+
+    Raises:
+        RuntimeError: no processes are called what vLLM calls those of its engine.
+    """
+    processes = [pid, *descendants(pid)]
+    names = {each: Path(f"/proc/{each}/comm").read_text("utf-8").strip() for each in processes}
+    if not set(ENGINE) <= set(names.values()):
+        raise RuntimeError(f"not all of {', '.join(ENGINE)} are there: {names}")
+    for each, name in names.items():
+        pin(each, MODEL_CORE if name in ENGINE else OTHER_CORE)
 
 
 @dataclass(frozen=True)
@@ -78,7 +95,7 @@ class Asked:
 
 
 class Model:
-    """vLLM in this process, its engine on one core and this process on the other."""
+    """vLLM started by this process, the model on one core and all else on the other."""
 
     def __init__(self) -> None:
         """Load the model."""
@@ -96,7 +113,7 @@ class Model:
             mm_processor_cache_gb=0,
             enforce_eager=True,
         )
-        pin(os.getpid(), OTHER_CORE)
+        pin_apart(os.getpid())
 
     def answers(self, asked: list[Asked]) -> list[str]:
         """Return what the model says, in one call that waits for all."""

@@ -45,6 +45,17 @@ def test_a_process_with_the_plugin_dies_with_its_parent_in_our_servers_only(
         os.kill(child, signal.SIGKILL)
 
 
+def test_threads_of_our_servers_take_turns_quickly() -> None:
+    told = "import sys; from vlm4rec_spark.descriptions.plugin import register; register(); "
+    done = subprocess.run(
+        [sys.executable, "-c", told + "print(sys.getswitchinterval())"],
+        env={**os.environ, plugin.SWITCH: "1"},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert float(done.stdout) == pytest.approx(plugin.SWITCH_INTERVAL_S)
+
+
 def test_vllm_finds_the_plugin_and_our_servers_switch_it_on() -> None:
     (found,) = entry_points(group="vllm.general_plugins", name="vlm4rec_die_with_parent")
     assert found.load() is plugin.register

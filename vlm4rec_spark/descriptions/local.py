@@ -34,8 +34,9 @@ LOST = (CONNECT, TIMEOUT, "http_500", "http_502", "http_503", "http_504")
 
 CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; vLLM on a CPU does not start without it
-    # vLLM leaves one core to its front end; of two cores that is half of the model's.
-    "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+    # A core for all that is not the model: threads of the model wait for each other at every step,
+    # so a core that others use holds all of them up (two cores: half the pictures/s of one).
+    "VLLM_CPU_NUM_OF_RESERVED_CPU": "1" if (os.cpu_count() or 1) > 1 else "0",
 }
 
 
