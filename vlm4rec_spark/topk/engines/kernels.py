@@ -254,11 +254,11 @@ def leaf_sums(vectors, leaves, out, counts):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def alike(vectors, left, right):
-    """Return the inner product of two rows."""
+def alike(left, right):
+    """Return the inner product of two vectors, in float32, summed in whatever order is fastest."""
     total = np.float32(0.0)
-    for d in range(vectors.shape[1]):
-        total += vectors[left, d] * vectors[right, d]
+    for d in range(left.shape[0]):
+        total += left[d] * right[d]
     return total
 
 
@@ -334,7 +334,8 @@ def arrange(
             if diverse:
                 for c in range(width):
                     if not used[c]:
-                        closest[c] = max(closest[c], alike(vectors, rows[user, c], chosen))
+                        near = alike(vectors[rows[user, c]], vectors[chosen])
+                        closest[c] = max(closest[c], near)
         for place in range(out.shape[1]):
             if out[user, place] >= 0:
                 for cap in range(len(limits)):
