@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from vlm4rec_spark.errors import EngineError, MissingExtraError
 from vlm4rec_spark.topk.engines.exact import ExactEngine
-from vlm4rec_spark.topk.engines.rescoring import best_of
+from vlm4rec_spark.topk.engines.selection import best_of
 
 if TYPE_CHECKING:
     from pathlib import Path
