@@ -20,6 +20,7 @@ from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.engines.leaves import Leaves, build_leaves
 from vlm4rec_spark.topk.engines.list_major import ListMajorEngine
+from vlm4rec_spark.topk.engines.selection import best_of
 from vlm4rec_spark.topk.ranking import ranked
 
 if TYPE_CHECKING:
@@ -109,6 +110,29 @@ def test_scann_fills_every_list_and_keeps_what_masks_hide_out_of_it(
         assert not np.isin(listed, hidden).any()
         assert masks.allowed[masks.group[q], listed].all()
     assert recall_of(vectors, queries, found, exact).mean > 0.98
+
+
+def test_scann_keeps_codes_and_no_copy_of_the_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scann, "BRUTE_FORCE_BELOW", 1000)
+    vectors = clustered(np.random.default_rng(4), 4000, 384, 40)
+    scann.build_index(vectors, tmp_path)
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < vectors.nbytes / 4
+
+
+@given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 40))
+def test_rescoring_keeps_the_best_candidates_that_no_mask_hides(seed: int, n: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    vectors, queries, masks = unit(rng, n, 5), unit(rng, 7, 5), random_masks(rng, 7, n)
+    candidates = np.array([rng.permutation(n)[: max(1, n // 2)] for _ in queries])
+    candidates[rng.random(candidates.shape) < 0.2] = -1
+    found = best_of(vectors, queries, candidates, k, masks)
+    for q, (rows, given_rows) in enumerate(zip(found, candidates, strict=True)):
+        some = given_rows[given_rows >= 0]
+        may = some[masks.allow(np.full(len(some), q), some)]
+        best = may[np.argsort(-(vectors[may] @ queries[q]))][:k]
+        assert sorted(rows[rows >= 0].tolist()) == sorted(best.tolist())
 
 
 def test_scann_returns_every_row_of_a_small_matrix_once(tmp_path: Path) -> None:

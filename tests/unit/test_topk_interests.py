@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.topk_pieces import block, history, random_history, snapshot
 from vlm4rec_spark.profiles.vectors import user_profiles
 from vlm4rec_spark.topk.engines.choice import EngineSpec
-from vlm4rec_spark.topk.engines.kernels import take_turns
+from vlm4rec_spark.topk.kernels import take_turns
 from vlm4rec_spark.topk.lists import ListSpec, block_lists
 from vlm4rec_spark.topk.rerank import PLAIN, Rerank
 

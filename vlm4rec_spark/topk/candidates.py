@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlm4rec_spark.topk.engines import kernels
+from vlm4rec_spark.topk.kernels import take_turns
 from vlm4rec_spark.topk.ranking import DIGITS, Ranked, ranked
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class InterestCandidates:
         mine, offsets, line = interests_of(self.profiles, users)
         found = ranked(self.snapshot, self.engine, self.profiles.vectors[mine], k, masks.of(line))
         rows = np.full((len(users), found.rows.shape[1]), -1, np.int64)
-        kernels.take_turns(found.rows, offsets, self.profiles.weights[mine], rows)
+        take_turns(found.rows, offsets, self.profiles.weights[mine], rows)
         listed = nearest(self.snapshot, rows, self.profiles.vectors[mine], offsets)
         return replace(listed, floor=lowest(found.floor, offsets))
 

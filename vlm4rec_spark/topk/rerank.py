@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from vlm4rec_spark.topk.engines import kernels
+from vlm4rec_spark.topk import kernels
 
 if TYPE_CHECKING:
     from vlm4rec_spark.topk.engines.interface import Masks, Rows

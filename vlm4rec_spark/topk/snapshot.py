@@ -29,7 +29,7 @@ from vlm4rec_spark.topk.effects import word_numbers
 from vlm4rec_spark.topk.engines.leaves import Leaves
 from vlm4rec_spark.topk.words import Words, coded
 
-FORMAT = 5
+FORMAT = 6
 ITEMS = pa.schema(
     [
         ("item_id", pa.string()),

@@ -1,7 +1,8 @@
 """ScaNN behind the interface: it knows no masks, so it is asked for more and filtered.
 
-One thread per process, as Spark is parallel over tasks. ScaNN loads its files into the heap, one
-copy per process; the other engines share one memory-mapped matrix.
+One thread per process, as Spark is parallel over tasks. ScaNN keeps what it loads in the heap, a
+copy per process; so it is given the codes alone, a sixteenth of the matrix, and the candidates they
+choose are scored with the memory-mapped matrix that all processes of a node share.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from vlm4rec_spark.errors import EngineError, MissingExtraError
 from vlm4rec_spark.topk.engines.exact import ExactEngine
+from vlm4rec_spark.topk.engines.selection import best_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,31 +76,20 @@ class ScannEngine:
         return found
 
     def _filtered(self, queries: Vectors, k: int, depth: int, masks: Masks) -> Rows:
-        """Search `depth` deep and keep the first k rows that may be listed."""
+        """Search `depth` deep and keep the best k rows that may be listed."""
         depth = min(depth, self.n)
         options = {"final_num_neighbors": depth}
         if self.n >= BRUTE_FORCE_BELOW:
             options["leaves_to_search"] = self.width
-            options["pre_reorder_num_neighbors"] = candidates_scored(depth, k, self.n)
+            options["final_num_neighbors"] = candidates_scored(depth, k, self.n)
         rows, scores = self.index.search_batched(np.ascontiguousarray(queries), **options)
-        rows = rows.astype(np.int64)
         # Short lines are padded with any row and a score that is no number.
-        rows = np.where(np.isnan(scores), 0, rows)
-        good = ~np.isnan(scores) & masks.allowed[masks.group[:, None], rows]
-        n_hidden = np.diff(masks.starts)
-        if n_hidden.any():
-            owner = np.repeat(np.arange(len(queries)), n_hidden)
-            good &= ~np.isin(rows + np.arange(len(rows))[:, None] * self.n,
-                             masks.hidden + owner * self.n)  # fmt: skip
-        place = np.cumsum(good, axis=1) - 1
-        found = np.full((len(queries), k), -1, np.int64)
-        line, column = np.nonzero(good & (place < k))
-        found[line, place[line, column]] = rows[line, column]
-        return found
+        rows = np.where(np.isnan(scores), -1, rows.astype(np.int64))
+        return best_of(self.exact.vectors, queries, rows, k, masks)
 
 
 def candidates_scored(depth: int, k: int, n: int) -> int:
-    """Return how many rows ScaNN scores exactly after its codes have chosen them."""
+    """Return how many rows the codes choose, to be scored exactly."""
     return min(n, max(2 * depth, 3 * k))
 
 
@@ -119,22 +110,21 @@ def depths(k: int, masks: Masks, n: int) -> dict[int, npt.NDArray[np.int64]]:
 
 def build_index(vectors: Vectors, folder: Path) -> None:
     """Write ScaNN's files for (n, d) unit rows, n > 0."""
+    builder(vectors).build().serialize(str(folder), relative_path=True)
+
+
+def builder(vectors: Vectors) -> Any:
+    """Return ScaNN's own builder for (n, d) unit rows, all set but what `build` does at the end."""
     n, d = vectors.shape
     # One training thread: with more, two builds of the same rows differ.
-    builder = scann_ops().builder(vectors, 10, "dot_product").set_n_training_threads(1)
+    plain = scann_ops().builder(vectors, 10, "dot_product").set_n_training_threads(1)
     if n < BRUTE_FORCE_BELOW:
-        index = builder.score_brute_force().build()
-    else:
-        leaves = round(math.sqrt(n))
-        # On unit vectors: T = sqrt(r / (d - 1 + r)), see Guo et al. 2020, section 3.
-        threshold = math.sqrt(ANISOTROPY / (d - 1 + ANISOTROPY))
-        index = (
-            builder.tree(leaves, min(leaves, 20), training_sample_size=min(n, TRAINING_ROWS))
-            .score_ah(2, anisotropic_quantization_threshold=threshold)
-            .reorder(300)
-            .build()
-        )
-    index.serialize(str(folder), relative_path=True)
+        return plain.score_brute_force()
+    leaves = round(math.sqrt(n))
+    # On unit vectors: T = sqrt(r / (d - 1 + r)), see Guo et al. 2020, section 3.
+    threshold = math.sqrt(ANISOTROPY / (d - 1 + ANISOTROPY))
+    tree = plain.tree(leaves, min(leaves, 20), training_sample_size=min(n, TRAINING_ROWS))
+    return tree.score_ah(2, anisotropic_quantization_threshold=threshold)
 
 
 def installed() -> bool:

@@ -1,4 +1,4 @@
-"""The best rows of many queries so far, while scores arrive tile by tile."""
+"""The best rows of many queries: so far, while scores arrive tile by tile, or among candidates."""
 
 from __future__ import annotations
 
@@ -43,3 +43,20 @@ class Best:
         rows = np.full((len(self.found), width), -1, np.int64)
         rows[:, : self.k] = self.found[:, : self.k]
         return rows
+
+
+def best_of(vectors: Vectors, queries: Vectors, candidates: Rows, k: int, masks: Masks) -> Rows:
+    """Return (queries, k) rows in no order, -1 for an empty place: the best that may be given.
+
+    Args:
+        vectors: (n, d) float32 unit rows.
+        queries: (queries, d) float32 unit rows.
+        candidates: (queries, width) int rows, none twice in a line, -1 for none.
+        k: rows wanted.
+        masks: what each query may not be given.
+    """
+    found = np.full((len(queries), k), -1, np.int64)
+    kernels.keep_best(
+        vectors, queries, candidates, masks.hidden, masks.starts, masks.allowed, masks.group, found
+    )
+    return found
