@@ -63,7 +63,7 @@ def write_all(work: Work) -> tuple[dict[str, int], DataFrame]:
 def _write_all_similar(work: Work) -> int:
     context, n = work.context, len(work.spec.open())
     items = context.spark.range(0, n, 1, max(1, -(-n // ITEMS_A_TASK)))
-    rows = landed(context, plan.similar_items(items, work.similar), SIMILAR_ITEMS.name)
+    rows = landed(context, plan.similar_items(items, n, work.similar), SIMILAR_ITEMS.name)
     return delta.merge_on_key(
         context.spark, rows, SIMILAR_ITEMS, context.names, delete_missing=True
     ).changed

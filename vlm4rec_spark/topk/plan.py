@@ -13,9 +13,10 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from vlm4rec_spark.profiles.plan import USERS_A_SEARCH, blocks
 from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.tables import COMPLEMENTS, RECOMMENDATIONS, SIMILAR_ITEMS
-from vlm4rec_spark.topk.engines.choice import open_engine
+from vlm4rec_spark.topk.engines.choice import open_engine, open_parted
 from vlm4rec_spark.topk.engines.interface import Masks
-from vlm4rec_spark.topk.lists import FLOOR, ListSpec, block_lists, places
+from vlm4rec_spark.topk.engines.parts import Foreseen, PartSearch, parts
+from vlm4rec_spark.topk.lists import FLOOR, ListSpec, block_lists, first_candidates, places
 from vlm4rec_spark.topk.outfits import Completion, completed
 from vlm4rec_spark.topk.ranking import ranked
 from vlm4rec_spark.topk.reasons import SHOWN, complement_reasons, similar_reasons
@@ -26,10 +27,16 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame
 
+    from vlm4rec_spark.profiles.vectors import Histories
+    from vlm4rec_spark.topk.engines.interface import Engine
     from vlm4rec_spark.topk.ranking import Ranked
     from vlm4rec_spark.topk.wardrobe import Wardrobe
 
 ITEMS_A_BLOCK = 4096
+USERS_A_LATE_SEARCH = 256
+"""Of late fusion in shards: a user asks for each liked item, and what all shards have for all users
+of a block comes together."""
+NOTES = "block BIGINT, question BINARY, rows ARRAY<INT>, scores ARRAY<FLOAT>"
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class SearchSpec:
     lists: ListSpec
     run_id: str
     """Run that writes the rows."""
+    shards: int = 1
+    """Parts of the item matrix that are searched by tasks of their own."""
 
     def open(self) -> Snapshot:
         """Map the item matrix; once per process."""
@@ -53,22 +62,90 @@ def recommendations(history: DataFrame, n_users: int, spec: SearchSpec) -> DataF
     """Return rows of `recommendations` and their floor (`Ranked`), from rows of `history`."""
     schema = RECOMMENDATIONS.arrow_schema().append(pa.field(FLOOR, pa.float64()))
 
-    def build(table: pa.Table) -> pa.Table:
-        snapshot = spec.open()
-        block = histories(table, snapshot.find(table["item_id"].combine_chunks()))
-        return as_written(block_lists(snapshot, block, spec.lists), schema, spec.run_id)
+    def ask(snapshot: Snapshot, table: pa.Table, engine: Engine) -> None:
+        first_candidates(snapshot, _histories(snapshot, table), spec.lists, engine)
 
-    return (
-        blocks(history, n_users, USERS_A_SEARCH)
-        .select("block", "user_id", "item_id", "weight", "seen", "segment")
-        .groupBy("block")
-        .applyInArrow(build, f"{RECOMMENDATIONS.spark_ddl()}, {FLOOR} DOUBLE")
+    def make(snapshot: Snapshot, table: pa.Table, engine: Engine) -> pa.Table:
+        made = block_lists(snapshot, _histories(snapshot, table), spec.lists, engine)
+        return as_written(made, schema, spec.run_id)
+
+    is_late = spec.shards > 1 and spec.lists.fusion.is_late
+    size = USERS_A_LATE_SEARCH if is_late else USERS_A_SEARCH
+    rows = blocks(history, n_users, size).select(
+        "block", "user_id", "item_id", "weight", "seen", "segment"
     )
+    ddl = f"{RECOMMENDATIONS.spark_ddl()}, {FLOOR} DOUBLE"
+    return in_shards(rows, -(-n_users // size), spec, ask, make, ddl)
 
 
-def similar_items(rows: DataFrame, spec: SearchSpec) -> DataFrame:
-    """Return rows of `similar_items`, from column `id`: rows of the item matrix."""
-    return rows.select("id").mapInArrow(_neighbours(spec), SIMILAR_ITEMS.spark_ddl())
+def _histories(snapshot: Snapshot, table: pa.Table) -> Histories:
+    return histories(table, snapshot.find(table["item_id"].combine_chunks()))
+
+
+def in_shards(
+    rows: DataFrame,
+    n_blocks: int,
+    spec: SearchSpec,
+    ask: Callable[[Snapshot, pa.Table, Engine], object],
+    make: Callable[[Snapshot, pa.Table, Engine], pa.Table],
+    ddl: str,
+) -> DataFrame:
+    """Return what is made of each block; see `parts` for why it is the same for any shards.
+
+    A search task sees one shard and one block. They run shard by shard, so that a node has the
+    pages of one or two shards at a time in memory, beside those of the histories.
+
+    Args:
+        rows: rows with `block`.
+        n_blocks: how many of these there are.
+        spec: matrix, engine, shards.
+        ask: asks the engine what it will be asked to make a block.
+        make: makes something of a block.
+        ddl: columns of what is made.
+    """
+
+    def made(table: pa.Table) -> pa.Table:
+        snapshot = spec.open()
+        return make(snapshot, table, open_engine(spec.lists.engine, snapshot))
+
+    def searched(table: pa.Table) -> pa.Table:
+        snapshot = spec.open()
+        part = parts(len(snapshot), spec.shards)[table["shard"][0].as_py()]
+        engine = PartSearch(open_parted(spec.lists.engine, snapshot), part)
+        ask(snapshot, table, engine)
+        notes = engine.notes()
+        block = pa.array([table["block"][0].as_py()] * len(notes), pa.int64())
+        return notes.add_column(0, "block", block)
+
+    def merged(table: pa.Table, notes: pa.Table) -> pa.Table:
+        snapshot = spec.open()
+        engine = Foreseen(open_engine(spec.lists.engine, snapshot), notes, spec.shards)
+        return make(snapshot, table, engine)
+
+    if spec.shards == 1:
+        return rows.groupBy("block").applyInArrow(made, ddl)
+    shard = F.explode(F.sequence(F.lit(0), F.lit(spec.shards - 1)))
+    notes = (
+        rows.withColumn("shard", shard)
+        .repartitionByRange(max(1, spec.shards * n_blocks), "shard", "block")
+        .groupBy("shard", "block")
+        .applyInArrow(searched, NOTES)
+    )
+    return rows.groupBy("block").cogroup(notes.groupBy("block")).applyInArrow(merged, ddl)
+
+
+def similar_items(rows: DataFrame, n: int, spec: SearchSpec) -> DataFrame:
+    """Return rows of `similar_items`, from column `id`: n rows of the item matrix."""
+    if spec.shards == 1:
+        return rows.select("id").mapInArrow(_neighbours(spec), SIMILAR_ITEMS.spark_ddl())
+
+    def make(snapshot: Snapshot, table: pa.Table, engine: Engine) -> pa.Table:
+        targets = np.sort(table["id"].to_numpy())
+        made = neighbours(snapshot, targets, spec.lists.k, engine)
+        return as_written(made, SIMILAR_ITEMS.arrow_schema(), spec.run_id)
+
+    rows = rows.selectExpr("id", f"id div {ITEMS_A_BLOCK} AS block")
+    return in_shards(rows, -(-n // ITEMS_A_BLOCK), spec, make, make, SIMILAR_ITEMS.spark_ddl())
 
 
 def _neighbours(
@@ -78,16 +155,20 @@ def _neighbours(
 
     def build(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         snapshot = spec.open()
+        engine = open_engine(spec.lists.engine, snapshot)
         for batch in batches:
             ids = batch.column("id").to_numpy()
             for start in range(0, len(ids), ITEMS_A_BLOCK):
-                table = neighbours(snapshot, ids[start : start + ITEMS_A_BLOCK], spec)
+                targets = ids[start : start + ITEMS_A_BLOCK]
+                table = neighbours(snapshot, targets, spec.lists.k, engine)
                 yield from as_written(table, schema, spec.run_id).to_batches()
 
     return build
 
 
-def neighbours(snapshot: Snapshot, targets: npt.NDArray[np.int64], spec: SearchSpec) -> pa.Table:
+def neighbours(
+    snapshot: Snapshot, targets: npt.NDArray[np.int64], k: int, engine: Engine
+) -> pa.Table:
     """Return the nearest items of some rows; columns: those of `similar_items` but run_id."""
     itself = Masks(
         hidden=targets,
@@ -96,10 +177,7 @@ def neighbours(snapshot: Snapshot, targets: npt.NDArray[np.int64], spec: SearchS
         group=np.zeros(len(targets), np.int64),
     )
     queries = np.ascontiguousarray(snapshot.vectors[targets])
-    engine = open_engine(spec.lists.engine, snapshot)
-    return neighbour_table(
-        snapshot, ranked(snapshot, engine, queries, spec.lists.k, itself), targets
-    )
+    return neighbour_table(snapshot, ranked(snapshot, engine, queries, k, itself), targets)
 
 
 def neighbour_table(snapshot: Snapshot, found: Ranked, targets: npt.NDArray[np.int64]) -> pa.Table:
