@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.topk_pieces import block, clustered, history, random_history, snapshot, unit
+from tests.unit.topk_pieces import (
+    block,
+    clustered,
+    history,
+    item_table,
+    random_history,
+    snapshot,
+    unit,
+)
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.errors import ConfigError
 from vlm4rec_spark.profiles.vectors import Fusion
@@ -20,8 +29,11 @@ from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.engines.leaves import Leaves
 from vlm4rec_spark.topk.engines.parts import Foreseen, PartSearch, parts, questions
 from vlm4rec_spark.topk.lists import ListSpec, block_lists, first_candidates
+from vlm4rec_spark.topk.paging import scanning
 from vlm4rec_spark.topk.plan import neighbours
 from vlm4rec_spark.topk.rerank import Rerank
+from vlm4rec_spark.topk.snapshot import load_snapshot
+from vlm4rec_spark.topk.snapshot_files import write_snapshot
 
 if TYPE_CHECKING:
     from vlm4rec_spark.profiles.vectors import Histories
@@ -162,6 +174,16 @@ def test_a_question_is_told_by_its_vector_its_depth_and_all_that_hides_items() -
     asked = questions(queries, 2, masks)
     assert len({*asked, *questions(queries, 3, masks)}) == 10
     assert questions(queries[[3, 1]], 2, masks.of(np.array([3, 1]))) == [asked[3], asked[1]]
+
+
+def test_what_the_kernel_is_told_changes_no_vector(tmp_path: Path) -> None:
+    vectors = unit(np.random.default_rng(2), 5000, 6)
+    write_snapshot(tmp_path / "snapshot-a", item_table(5000), vectors)
+    mapped = load_snapshot(str(tmp_path / "snapshot-a")).vectors
+    for part in (range(0), range(2500, 5000), range(5000)):
+        for rows in (mapped, vectors):
+            with scanning(rows, part):
+                np.testing.assert_array_equal(rows, vectors)
 
 
 def test_scann_keeps_its_whole_index_in_every_process_so_it_has_no_shards() -> None:

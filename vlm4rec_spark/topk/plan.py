@@ -18,6 +18,7 @@ from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.engines.parts import Foreseen, PartSearch, parts
 from vlm4rec_spark.topk.lists import FLOOR, ListSpec, block_lists, first_candidates, places
 from vlm4rec_spark.topk.outfits import Completion, completed
+from vlm4rec_spark.topk.paging import scanning
 from vlm4rec_spark.topk.ranking import ranked
 from vlm4rec_spark.topk.reasons import SHOWN, complement_reasons, similar_reasons
 from vlm4rec_spark.topk.snapshot import Beside, Snapshot, load_snapshot, read_array
@@ -112,7 +113,8 @@ def in_shards(
         snapshot = spec.open()
         part = parts(len(snapshot), spec.shards)[table["shard"][0].as_py()]
         engine = PartSearch(open_parted(spec.lists.engine, snapshot), part)
-        ask(snapshot, table, engine)
+        with scanning(snapshot.vectors, part):
+            ask(snapshot, table, engine)
         notes = engine.notes()
         block = pa.array([table["block"][0].as_py()] * len(notes), pa.int64())
         return notes.add_column(0, "block", block)
@@ -120,7 +122,8 @@ def in_shards(
     def merged(table: pa.Table, notes: pa.Table) -> pa.Table:
         snapshot = spec.open()
         engine = Foreseen(open_engine(spec.lists.engine, snapshot), notes, spec.shards)
-        return make(snapshot, table, engine)
+        with scanning(snapshot.vectors, range(0)):
+            return make(snapshot, table, engine)
 
     if spec.shards == 1:
         return rows.groupBy("block").applyInArrow(made, ddl)
