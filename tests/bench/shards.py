@@ -5,10 +5,11 @@ files of which nothing is in the page cache, as on a machine that cannot keep th
 line of JSON:
 
 - `matrix_mb`: the vectors. `read_mb`: what each task has read from disk, the kernel's reading ahead
-  included: that of the whole matrix, those of single shards, and the merge. A task also reads the
-  vectors of the histories of its users, wherever they are; the merge those of all candidates.
-- `cpu_s`: user and system, reading included, after a few users have loaded the compiled code.
-  `cpu_ratio`: all tasks of the shards and the merge, over lists from the whole matrix.
+  included: lists from the `whole` matrix; or what the block asks (`ask`: the vectors of all
+  histories), the search of each shard, and the merge (those of all candidates).
+- `cpu_s`: the same in CPU seconds, user and system, reading included, after a few users have loaded
+  the compiled code. `cpu_ratio`: all tasks with shards over lists from the whole matrix.
+- `passed_mb`: questions, which are kept on disk, and notes, which are shuffled.
 - `same_lists`: whether they are the same.
 """
 
@@ -33,9 +34,8 @@ import pyarrow as pa
 from tests.bench.vector_shop import Shop
 from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.topk.engines.choice import EngineSpec, open_engine, open_parted
-from vlm4rec_spark.topk.engines.parts import Foreseen, PartSearch, parts
-from vlm4rec_spark.topk.lists import ListSpec, block_lists, first_candidates
-from vlm4rec_spark.topk.paging import scanning
+from vlm4rec_spark.topk.engines.parts import Foreseen, Listener, parts, searched
+from vlm4rec_spark.topk.lists import ListSpec, allowed_lines, block_lists, first_candidates
 from vlm4rec_spark.topk.snapshot import load_snapshot
 from vlm4rec_spark.topk.snapshot_files import write_snapshot
 
@@ -44,45 +44,47 @@ WARM_UP = 64
 
 @dataclass(frozen=True)
 class Task:
-    """Lists of a block, or what one of some shards has for them."""
+    """One step of making the lists of a block."""
 
     folder: str
-    history: pa.Table
     lists: ListSpec
-    shards: int = 1
-    shard: int | None = None
-    """None: lists are made, from notes where there are any."""
+    step: str
+    """whole, ask, search or merge."""
+    rows: pa.Table
+    """History; or questions, for a search."""
+    part: range = range(0)
     notes: pa.Table | None = None
+    shards: int = 1
 
     def run(self) -> tuple[pa.Table, float, float]:
-        """Return notes or lists, MB read from disk, CPU seconds; in a process of its own."""
+        """Return what is made, MB read from disk, CPU seconds; in a process of its own."""
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             return process.submit(self._measured).result()
 
     def _measured(self) -> tuple[pa.Table, float, float]:
-        self._made(self.history.slice(0, WARM_UP))
+        self._made(self.rows.slice(0, WARM_UP))
         load_snapshot.cache_clear()
         for path in Path(self.folder).iterdir():
             with path.open("rb") as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         read, started = _read_mb(), time.process_time()
-        made = self._made(self.history)
+        made = self._made(self.rows)
         return made, _read_mb() - read, time.process_time() - started
 
-    def _made(self, history: pa.Table) -> pa.Table:
+    def _made(self, rows: pa.Table) -> pa.Table:
         snapshot, spec = load_snapshot(self.folder), self.lists
-        block = histories(history, snapshot.find(history["item_id"].combine_chunks()))
-        if self.shard is not None:
-            part = parts(len(snapshot), self.shards)[self.shard]
-            search = PartSearch(open_parted(spec.engine, snapshot), part)
-            with scanning(snapshot.vectors, part):
-                first_candidates(snapshot, block, spec, search)
-            return search.notes()
-        engine = open_engine(spec.engine, snapshot)
-        if self.notes is None:
-            return block_lists(snapshot, block, spec, engine)
-        with scanning(snapshot.vectors, range(0)):
-            return block_lists(snapshot, block, spec, Foreseen(engine, self.notes, self.shards))
+        if self.step == "search":
+            engine = open_parted(spec.engine, snapshot)
+            return searched(rows, allowed_lines(snapshot), engine, self.part)
+        block = histories(rows, snapshot.find(rows["item_id"].combine_chunks()))
+        if self.step == "ask":
+            listener = Listener()
+            first_candidates(snapshot, block, spec, listener)
+            return listener.questions()
+        foreseen = None
+        if self.notes is not None:
+            foreseen = Foreseen(open_engine(spec.engine, snapshot), self.notes, self.shards)
+        return block_lists(snapshot, block, spec, foreseen)
 
 
 def _read_mb() -> float:
@@ -113,23 +115,23 @@ def run(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     history = drawn(options, folder)
     lists = ListSpec(EngineSpec("list_major", options.width), options.k)
     shards = options.shards
-    _, whole_mb, _ = Task(folder, history, lists, 1, 0).run()
-    whole, lists_mb, lists_s = Task(folder, history, lists).run()
-    found = [Task(folder, history, lists, shards, shard).run() for shard in range(shards)]
+    whole, whole_mb, whole_s = Task(folder, lists, "whole", history).run()
+    asked, ask_mb, ask_s = Task(folder, lists, "ask", history).run()
+    found = [
+        Task(folder, lists, "search", asked, part).run() for part in parts(options.items, shards)
+    ]
     notes = pa.concat_tables([table for table, _, _ in found])
-    merged, merge_mb, merge_s = Task(folder, history, lists, shards, None, notes).run()
-    shards_s = [seconds for _, _, seconds in found]
+    merge = Task(folder, lists, "merge", history, notes=notes, shards=shards)
+    merged, merge_mb, merge_s = merge.run()
+    shards_mb, shards_s = [mb for _, mb, _ in found], [seconds for _, _, seconds in found]
     return {
         "matrix_mb": (Path(folder) / "vectors.npy").stat().st_size / 2**20,
-        "read_mb": {
-            "whole": whole_mb, "shards": [mb for _, mb, _ in found],
-            "lists_from_whole": lists_mb, "merge": merge_mb,
-        },
-        "cpu_s": {"lists_from_whole": lists_s, "shards": shards_s, "merge": merge_s},
-        "cpu_ratio": (sum(shards_s) + merge_s) / lists_s,
-        "notes_mb": notes.nbytes / 2**20,
+        "read_mb": {"whole": whole_mb, "ask": ask_mb, "shards": shards_mb, "merge": merge_mb},
+        "cpu_s": {"whole": whole_s, "ask": ask_s, "shards": shards_s, "merge": merge_s},
+        "cpu_ratio": (ask_s + sum(shards_s) + merge_s) / whole_s,
+        "passed_mb": {"questions": asked.nbytes / 2**20, "notes": notes.nbytes / 2**20},
         "same_lists": merged.equals(whole),
-    }  # fmt: skip
+    }
 
 
 def _rounded(value: Any) -> Any:

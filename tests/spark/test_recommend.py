@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,12 +112,12 @@ def test_a_shop_of_one_item_and_users_without_history_need_no_shards(
     )
     frame = spark.createDataFrame(table).selectExpr("*", "CAST(NULL AS STRING) segment")
     for rows in (frame, frame.where("weight = 0"), frame.limit(0)):
+        found = plan.notes(plan.questions(rows, 20_000, spec), spec)
         made, whole = (
-            plan.recommendations(rows, 20_000, replace(spec, shards=shards)).toArrow()
-            for shards in (3, 1)
+            plan.recommendations(rows, 20_000, spec, notes).toArrow() for notes in (found, None)
         )
         assert made.sort_by("user_id").equals(whole.sort_by("user_id"))
-    neighbours = plan.similar_items(spark.range(1), 1, spec)
+    neighbours = plan.similar_items(spark.range(1), spec)
     assert neighbours.count() == 0
 
 

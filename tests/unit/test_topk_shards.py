@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,28 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.topk_pieces import (
-    block,
-    clustered,
-    history,
-    item_table,
-    random_history,
-    snapshot,
-    unit,
-)
+from tests.unit.topk_pieces import block, clustered, history, random_history, snapshot, unit
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.errors import ConfigError
 from vlm4rec_spark.profiles.vectors import Fusion
 from vlm4rec_spark.topk.engines.choice import EngineSpec, open_engine, open_parted
 from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.engines.leaves import Leaves
-from vlm4rec_spark.topk.engines.parts import Foreseen, PartSearch, parts, questions
-from vlm4rec_spark.topk.lists import ListSpec, block_lists, first_candidates
-from vlm4rec_spark.topk.paging import scanning
+from vlm4rec_spark.topk.engines.parts import Foreseen, Listener, parts, questions, searched
+from vlm4rec_spark.topk.lists import ListSpec, allowed_lines, block_lists, first_candidates
 from vlm4rec_spark.topk.plan import neighbours
 from vlm4rec_spark.topk.rerank import Rerank
-from vlm4rec_spark.topk.snapshot import load_snapshot
-from vlm4rec_spark.topk.snapshot_files import write_snapshot
 
 if TYPE_CHECKING:
     from vlm4rec_spark.profiles.vectors import Histories
@@ -96,14 +84,17 @@ def shoppers(rng: np.random.Generator, state: Snapshot, users: int) -> Histories
     return block(state, made.append_column("segment", pa.array(segments, pa.string())))
 
 
-def noted(state: Snapshot, users: Histories, spec: ListSpec, shards: int) -> list[pa.Table]:
-    """Return what each shard found beforehand."""
-    found = []
-    for part in parts(len(state), shards):
-        engine = PartSearch(open_parted(spec.engine, state), part)
-        first_candidates(state, users, spec, engine)
-        found.append(engine.notes())
-    return found
+def noted(state: Snapshot, asked: Listener, engine: EngineSpec, shards: int) -> list[pa.Table]:
+    """Return what each shard has for what was asked."""
+    opened, lines = open_parted(engine, state), allowed_lines(state)
+    return [searched(asked.questions(), lines, opened, part) for part in parts(len(state), shards)]
+
+
+def found_for(state: Snapshot, users: Histories, spec: ListSpec, shards: int) -> list[pa.Table]:
+    """Return what each shard has for lists."""
+    asked = Listener()
+    first_candidates(state, users, spec, asked)
+    return noted(state, asked, spec.engine, shards)
 
 
 @settings(max_examples=150)
@@ -118,7 +109,7 @@ def test_lists_from_any_number_of_shards_are_those_of_the_whole_matrix(
     spec = replace(kind, k=k, engine=engine)
     state = drawn(rng, n, int(rng.integers(1, min(n, 7) + 1)), spec)
     users = shoppers(rng, state, 5)
-    notes = noted(state, users, spec, shards)
+    notes = found_for(state, users, spec, shards)
     whole = block_lists(state, users, spec)
     watched = Watched(state, engine)
     made = block_lists(state, users, spec, Foreseen(watched, pa.concat_tables(notes), shards))
@@ -139,7 +130,7 @@ def test_what_was_searched_beforehand_is_not_searched_again(engine: EngineSpec) 
         spec = replace(kind, k=5, engine=engine)
         state = replace(state, promoted=rng.random((len(spec.rerank.shares), 400)) < 0.5)
         watched = Watched(state, engine)
-        notes = pa.concat_tables(noted(state, users, spec, 3))
+        notes = pa.concat_tables(found_for(state, users, spec, 3))
         block_lists(state, users, spec, Foreseen(watched, notes, 3))
         assert watched.asked == 0
         first_candidates(state, users, replace(spec, k=6), Foreseen(watched, notes, 3))
@@ -154,11 +145,9 @@ def test_neighbours_from_shards_are_those_of_the_whole_matrix(
     rng = np.random.default_rng(seed)
     state = drawn(rng, n, min(n, 5), SPECS[0])
     for engine in (EXACT, LIST_MAJOR):
-        notes = []
-        for part in parts(n, shards):
-            search = PartSearch(open_parted(engine, state), part)
-            neighbours(state, np.arange(n), k, search)
-            notes.append(search.notes())
+        asked = Listener()
+        neighbours(state, np.arange(n), k, asked)
+        notes = noted(state, asked, engine, shards)
         foreseen = Foreseen(open_engine(engine, state), pa.concat_tables(notes), shards)
         whole = neighbours(state, np.arange(n), k, open_engine(engine, state))
         assert neighbours(state, np.arange(n), k, foreseen).equals(whole)
@@ -174,16 +163,6 @@ def test_a_question_is_told_by_its_vector_its_depth_and_all_that_hides_items() -
     asked = questions(queries, 2, masks)
     assert len({*asked, *questions(queries, 3, masks)}) == 10
     assert questions(queries[[3, 1]], 2, masks.of(np.array([3, 1]))) == [asked[3], asked[1]]
-
-
-def test_what_the_kernel_is_told_changes_no_vector(tmp_path: Path) -> None:
-    vectors = unit(np.random.default_rng(2), 5000, 6)
-    write_snapshot(tmp_path / "snapshot-a", item_table(5000), vectors)
-    mapped = load_snapshot(str(tmp_path / "snapshot-a")).vectors
-    for part in (range(0), range(2500, 5000), range(5000)):
-        for rows in (mapped, vectors):
-            with scanning(rows, part):
-                np.testing.assert_array_equal(rows, vectors)
 
 
 def test_scann_keeps_its_whole_index_in_every_process_so_it_has_no_shards() -> None:

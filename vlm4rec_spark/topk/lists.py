@@ -189,6 +189,12 @@ def pooled(
     return replace(pool, floor=best.floor)
 
 
+def allowed_lines(snapshot: Snapshot) -> npt.NDArray[np.bool_]:
+    """Return (lines, n) all that `Masks.allowed` can say where lists are made, see `pooled`."""
+    promoted = [snapshot.allowed & promotion for promotion in snapshot.promoted]
+    return np.concatenate([snapshot.allowed, *promoted])
+
+
 def joined(left: Ranked, right: Ranked) -> Ranked:
     """Return the candidates of both, none twice, those of the left first."""
     twice = (right.rows[:, :, None] == left.rows[:, None, :]).any(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +16,16 @@ from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.tables import COMPLEMENTS, RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk.engines.choice import open_engine, open_parted
 from vlm4rec_spark.topk.engines.interface import Masks
-from vlm4rec_spark.topk.engines.parts import Foreseen, PartSearch, parts
-from vlm4rec_spark.topk.lists import FLOOR, ListSpec, block_lists, first_candidates, places
+from vlm4rec_spark.topk.engines.parts import Foreseen, Listener, parts, searched
+from vlm4rec_spark.topk.lists import (
+    FLOOR,
+    ListSpec,
+    allowed_lines,
+    block_lists,
+    first_candidates,
+    places,
+)
 from vlm4rec_spark.topk.outfits import Completion, completed
-from vlm4rec_spark.topk.paging import scanning
 from vlm4rec_spark.topk.ranking import ranked
 from vlm4rec_spark.topk.reasons import SHOWN, complement_reasons, similar_reasons
 from vlm4rec_spark.topk.snapshot import Beside, Snapshot, load_snapshot, read_array
@@ -37,6 +44,7 @@ ITEMS_A_BLOCK = 4096
 USERS_A_LATE_SEARCH = 256
 """Of late fusion in shards: a user asks for each liked item, and what all shards have for all users
 of a block comes together."""
+QUESTIONS = "block BIGINT, question BINARY, k INT, vector BINARY, allowed BINARY, hidden BINARY"
 NOTES = "block BIGINT, question BINARY, rows ARRAY<INT>, scores ARRAY<FLOAT>"
 
 
@@ -59,96 +67,127 @@ class SearchSpec:
         return load_snapshot(self.snapshot, self.beside)
 
 
-def recommendations(history: DataFrame, n_users: int, spec: SearchSpec) -> DataFrame:
-    """Return rows of `recommendations` and their floor (`Ranked`), from rows of `history`."""
-    schema = RECOMMENDATIONS.arrow_schema().append(pa.field(FLOOR, pa.float64()))
+def recommendations(
+    history: DataFrame, n_users: int, spec: SearchSpec, found: DataFrame | None = None
+) -> DataFrame:
+    """Return rows of `recommendations` and their floor (`Ranked`), from rows of `history`.
 
-    def ask(snapshot: Snapshot, table: pa.Table, engine: Engine) -> None:
-        first_candidates(snapshot, _histories(snapshot, table), spec.lists, engine)
+    Args:
+        history: rows of `history`.
+        n_users: how many users there are.
+        spec: how lists are made.
+        found: `notes` of the shards on `questions`; None: the whole matrix is searched.
+    """
+    schema = RECOMMENDATIONS.arrow_schema().append(pa.field(FLOOR, pa.float64()))
 
     def make(snapshot: Snapshot, table: pa.Table, engine: Engine) -> pa.Table:
         made = block_lists(snapshot, _histories(snapshot, table), spec.lists, engine)
         return as_written(made, schema, spec.run_id)
 
-    is_late = spec.shards > 1 and spec.lists.fusion.is_late
-    size = USERS_A_LATE_SEARCH if is_late else USERS_A_SEARCH
-    rows = blocks(history, n_users, size).select(
-        "block", "user_id", "item_id", "weight", "seen", "segment"
-    )
     ddl = f"{RECOMMENDATIONS.spark_ddl()}, {FLOOR} DOUBLE"
-    return in_shards(rows, -(-n_users // size), spec, ask, make, ddl)
+    return _made(_in_blocks(history, n_users, spec), found, spec, make, ddl)
+
+
+def _in_blocks(history: DataFrame, n_users: int, spec: SearchSpec) -> DataFrame:
+    is_late = spec.shards > 1 and spec.lists.fusion.is_late
+    rows = blocks(history, n_users, USERS_A_LATE_SEARCH if is_late else USERS_A_SEARCH)
+    return rows.select("block", "user_id", "item_id", "weight", "seen", "segment")
 
 
 def _histories(snapshot: Snapshot, table: pa.Table) -> Histories:
     return histories(table, snapshot.find(table["item_id"].combine_chunks()))
 
 
-def in_shards(
+def questions(history: DataFrame, n_users: int, spec: SearchSpec) -> DataFrame:
+    """Return what is asked to make `recommendations`; see `parts`.
+
+    To be kept, as each shard reads it: what is asked depends on items all over the matrix.
+    """
+
+    def listen(table: pa.Table) -> pa.Table:
+        snapshot, listener = spec.open(), Listener()
+        first_candidates(snapshot, _histories(snapshot, table), spec.lists, listener)
+        return _of_block(listener.questions(), table["block"][0].as_py())
+
+    rows = _in_blocks(history, n_users, spec)
+    return rows.groupBy("block").applyInArrow(listen, QUESTIONS)
+
+
+def _of_block(table: pa.Table, block: int) -> pa.Table:
+    return table.add_column(0, "block", pa.array([block] * len(table), pa.int64()))
+
+
+def notes(asked: DataFrame, spec: SearchSpec) -> DataFrame:
+    """Return what each shard has for `questions`; see `parts`.
+
+    A task sees one shard. They run shard by shard, so that a node has the pages of one or two
+    shards in memory at a time.
+    """
+
+    def search(shard: int) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+        def build(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            snapshot = spec.open()
+            engine, allowed = open_parted(spec.lists.engine, snapshot), allowed_lines(snapshot)
+            part = parts(len(snapshot), spec.shards)[shard]
+            for batch in batches:
+                table = pa.Table.from_batches([batch])
+                found = searched(table.drop_columns(["block"]), allowed, engine, part)
+                yield from found.to_batches()
+
+        return build
+
+    shards = [asked.mapInArrow(search(shard), NOTES) for shard in range(spec.shards)]
+    return reduce(lambda one, other: one.union(other), shards)
+
+
+def _made(
     rows: DataFrame,
-    n_blocks: int,
+    found: DataFrame | None,
     spec: SearchSpec,
-    ask: Callable[[Snapshot, pa.Table, Engine], object],
     make: Callable[[Snapshot, pa.Table, Engine], pa.Table],
     ddl: str,
 ) -> DataFrame:
-    """Return what is made of each block; see `parts` for why it is the same for any shards.
+    """Return what is made of each block of rows, with what was found for it where it was."""
 
-    A search task sees one shard and one block. They run shard by shard, so that a node has the
-    pages of one or two shards at a time in memory, beside those of the histories.
-
-    Args:
-        rows: rows with `block`.
-        n_blocks: how many of these there are.
-        spec: matrix, engine, shards.
-        ask: asks the engine what it will be asked to make a block.
-        make: makes something of a block.
-        ddl: columns of what is made.
-    """
-
-    def made(table: pa.Table) -> pa.Table:
+    def anew(table: pa.Table) -> pa.Table:
         snapshot = spec.open()
         return make(snapshot, table, open_engine(spec.lists.engine, snapshot))
 
-    def searched(table: pa.Table) -> pa.Table:
-        snapshot = spec.open()
-        part = parts(len(snapshot), spec.shards)[table["shard"][0].as_py()]
-        engine = PartSearch(open_parted(spec.lists.engine, snapshot), part)
-        with scanning(snapshot.vectors, part):
-            ask(snapshot, table, engine)
-        notes = engine.notes()
-        block = pa.array([table["block"][0].as_py()] * len(notes), pa.int64())
-        return notes.add_column(0, "block", block)
-
     def merged(table: pa.Table, notes: pa.Table) -> pa.Table:
         snapshot = spec.open()
-        engine = Foreseen(open_engine(spec.lists.engine, snapshot), notes, spec.shards)
-        with scanning(snapshot.vectors, range(0)):
-            return make(snapshot, table, engine)
+        engine = open_engine(spec.lists.engine, snapshot)
+        return make(snapshot, table, Foreseen(engine, notes, spec.shards))
 
+    by_block = rows.groupBy("block")
+    if found is None:
+        return by_block.applyInArrow(anew, ddl)
+    return by_block.cogroup(found.groupBy("block")).applyInArrow(merged, ddl)
+
+
+def similar_items(rows: DataFrame, spec: SearchSpec) -> DataFrame:
+    """Return rows of `similar_items`, from column `id`: rows of the item matrix."""
+    rows, ddl = rows.select("id"), SIMILAR_ITEMS.spark_ddl()
     if spec.shards == 1:
-        return rows.groupBy("block").applyInArrow(made, ddl)
-    shard = F.explode(F.sequence(F.lit(0), F.lit(spec.shards - 1)))
-    notes = (
-        rows.withColumn("shard", shard)
-        .repartitionByRange(max(1, spec.shards * n_blocks), "shard", "block")
-        .groupBy("shard", "block")
-        .applyInArrow(searched, NOTES)
-    )
-    return rows.groupBy("block").cogroup(notes.groupBy("block")).applyInArrow(merged, ddl)
+        return rows.mapInArrow(_neighbours(spec), ddl)
 
-
-def similar_items(rows: DataFrame, n: int, spec: SearchSpec) -> DataFrame:
-    """Return rows of `similar_items`, from column `id`: n rows of the item matrix."""
-    if spec.shards == 1:
-        return rows.select("id").mapInArrow(_neighbours(spec), SIMILAR_ITEMS.spark_ddl())
+    def listen(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        snapshot = spec.open()
+        for batch in batches:
+            ids = batch.column("id").to_numpy()
+            for block in np.unique(ids // ITEMS_A_BLOCK).tolist():
+                listener = Listener()
+                targets = ids[ids // ITEMS_A_BLOCK == block]
+                neighbours(snapshot, targets, spec.lists.k, listener)
+                yield from _of_block(listener.questions(), block).to_batches()
 
     def make(snapshot: Snapshot, table: pa.Table, engine: Engine) -> pa.Table:
         targets = np.sort(table["id"].to_numpy())
         made = neighbours(snapshot, targets, spec.lists.k, engine)
         return as_written(made, SIMILAR_ITEMS.arrow_schema(), spec.run_id)
 
-    rows = rows.selectExpr("id", f"id div {ITEMS_A_BLOCK} AS block")
-    return in_shards(rows, -(-n // ITEMS_A_BLOCK), spec, make, make, SIMILAR_ITEMS.spark_ddl())
+    found = notes(rows.mapInArrow(listen, QUESTIONS), spec)
+    in_blocks = rows.selectExpr("id", f"id div {ITEMS_A_BLOCK} AS block")
+    return _made(in_blocks, found, spec, make, ddl)
 
 
 def _neighbours(

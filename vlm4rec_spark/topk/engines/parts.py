@@ -1,8 +1,8 @@
 """A search in parts: each part of the rows by itself, then the best of all parts.
 
-Twice the same code asks an engine. First, once for each part, it asks a `PartSearch`, which notes
-what the part has and says that nothing was found: so it hears all questions that do not depend on
-answers. Then it asks a `Foreseen`, which has the notes of all parts. A question is known by its
+Twice the same code asks an engine. First a `Listener`, which says that nothing was found: so it
+hears all questions that do not depend on answers. These are searched for in each part (`searched`).
+Then the code asks a `Foreseen`, which has the notes of all parts. A question is known by its
 contents, the vector and the masks of one query; what not all parts have heard, or not found to the
 full, is searched for among all rows. So notes save work and change nothing: without them the
 answers are the same. Where processors that round differently work together, a question may not be
@@ -19,11 +19,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from vlm4rec_spark.topk.engines.interface import Masks
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from vlm4rec_spark.topk.engines.interface import Engine, Masks, PartedEngine, Rows, Vectors
+    from vlm4rec_spark.topk.engines.interface import Engine, PartedEngine, Rows, Vectors
 
+QUESTIONS = pa.schema(
+    [
+        ("question", pa.binary()),
+        ("k", pa.int32()),
+        ("vector", pa.binary()),
+        ("allowed", pa.binary()),
+        ("hidden", pa.binary()),
+    ]
+)
+"""A question's digest, and what it asks: float32 vector, digest of the line of `Masks.allowed`,
+int64 hidden rows."""
 NOTES = pa.schema(
     [
         ("question", pa.binary()),
@@ -35,32 +48,57 @@ NOTES = pa.schema(
 DIGEST_BYTES = 16
 
 
-class PartSearch:
-    """Searches a part and notes what it finds; tells those who ask that there is nothing."""
+class Listener:
+    """Hears questions; tells those who ask that there is nothing."""
 
-    def __init__(self, engine: PartedEngine, part: range) -> None:
-        self.engine = engine
-        self.part = part
-        self.found: dict[bytes, tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]] = {}
+    def __init__(self) -> None:
+        self.heard: dict[bytes, tuple[bytes, int, bytes, bytes, bytes]] = {}
 
     def nearest(self, queries: Vectors, k: int, masks: Masks) -> Rows:
         """See `Engine`, but for its promise."""
-        best = self.engine.within(self.part, queries, k, masks)
-        sizes = (best.rows(best.k) >= 0).sum(1)
-        for line, (question, size) in enumerate(
-            zip(questions(queries, k, masks), sizes, strict=True)
-        ):
-            self.found[question] = best.found[line, :size], best.scores[line, :size]
+        lines = digests(masks.allowed)
+        for number, question in enumerate(questions(queries, k, masks)):
+            hidden = masks.hidden[masks.starts[number] : masks.starts[number + 1]]
+            vector, line = queries[number].tobytes(), lines[masks.group[number]]
+            self.heard[question] = question, k, vector, line, hidden.tobytes()
         return np.full((len(queries), k), -1, np.int64)
 
-    def notes(self) -> pa.Table:
-        """Return `NOTES`."""
-        nothing = (np.zeros(0, np.int32), np.zeros(0, np.float32))
-        found = list(self.found.values())
-        ends = np.cumsum([0, *(len(rows) for rows, _ in found)], dtype=np.int32)
-        columns = (np.concatenate(arrays) for arrays in zip(nothing, *found, strict=True))
-        lists = (pa.ListArray.from_arrays(pa.array(ends), pa.array(column)) for column in columns)
-        return pa.table([pa.array(self.found, pa.binary()), *lists], schema=NOTES)
+    def questions(self) -> pa.Table:
+        """Return `QUESTIONS`, none twice."""
+        columns = zip(*self.heard.values(), strict=True) if self.heard else ([],) * len(QUESTIONS)
+        return pa.table([list(column) for column in columns], schema=QUESTIONS)
+
+
+def searched(
+    asked: pa.Table, allowed: npt.NDArray[np.bool_], engine: PartedEngine, part: range
+) -> pa.Table:
+    """Return the `NOTES` of a part.
+
+    Args:
+        asked: `QUESTIONS`.
+        allowed: (lines, n) all that the questions name.
+        engine: over all rows.
+        part: which of them are searched.
+    """
+    notes = [NOTES.empty_table()]
+    lines = pa.array(digests(allowed), pa.binary())
+    for k in pc.unique(asked["k"]).to_pylist():
+        some = asked.filter(pc.equal(asked["k"], k))
+        vectors = np.frombuffer(b"".join(some["vector"].to_pylist()), np.float32)
+        hidden = [np.frombuffer(rows, np.int64) for rows in some["hidden"].to_pylist()]
+        starts = np.cumsum([0, *map(len, hidden)])
+        # A line that is not known raises an error: nulls do not become numbers.
+        group = pc.index_in(some["allowed"].combine_chunks(), value_set=lines).to_numpy()
+        masks = Masks(np.concatenate(hidden), starts, allowed, group.astype(np.int64))
+        best = engine.within(part, vectors.reshape(len(some), -1), k, masks)
+        is_filled = best.rows(best.k) >= 0
+        ends = pa.array(np.cumsum([0, *is_filled.sum(1)], dtype=np.int32))
+        lists = (
+            pa.ListArray.from_arrays(ends, pa.array(found[:, : best.k][is_filled]))
+            for found in (best.found, best.scores)
+        )
+        notes.append(pa.table([some["question"], *lists], schema=NOTES))
+    return pa.concat_tables(notes)
 
 
 class Foreseen:
@@ -98,22 +136,24 @@ class Foreseen:
 
 def questions(queries: Vectors, k: int, masks: Masks) -> list[bytes]:
     """Return a digest of what each query asks: its vector, k, and what it may not be given."""
-    queries = np.ascontiguousarray(queries)
-    of_group = {
-        group: hashlib.blake2b(
-            k.to_bytes(8, "little") + masks.allowed[group].tobytes(), digest_size=DIGEST_BYTES
-        )
-        for group in np.unique(masks.group).tolist()
-    }
-    digests = []
-    for query, group, start, stop in zip(
-        queries, masks.group.tolist(), masks.starts[:-1], masks.starts[1:], strict=True
-    ):
-        digest = of_group[group].copy()
-        digest.update(query)
-        digest.update(masks.hidden[start:stop].tobytes())
-        digests.append(digest.digest())
-    return digests
+    depth = k.to_bytes(8, "little")
+    of_group = [_hashed(depth + line) for line in digests(masks.allowed)]
+    asked = []
+    for number, (query, group) in enumerate(zip(queries, masks.group, strict=True)):
+        question = of_group[group].copy()
+        question.update(query.tobytes())
+        question.update(masks.hidden[masks.starts[number] : masks.starts[number + 1]].tobytes())
+        asked.append(question.digest())
+    return asked
+
+
+def digests(lines: npt.NDArray[np.bool_]) -> list[bytes]:
+    """Return a digest of each line."""
+    return [_hashed(line.tobytes()).digest() for line in lines]
+
+
+def _hashed(content: bytes) -> hashlib.blake2b:
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES)
 
 
 def parts(n: int, count: int) -> list[range]:
