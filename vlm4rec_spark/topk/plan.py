@@ -105,16 +105,12 @@ def questions(history: DataFrame, n_users: int, spec: SearchSpec) -> DataFrame:
     """
 
     def listen(table: pa.Table) -> pa.Table:
-        snapshot, listener = spec.open(), Listener()
+        snapshot, listener = spec.open(), Listener(table["block"][0].as_py())
         first_candidates(snapshot, _histories(snapshot, table), spec.lists, listener)
-        return _of_block(listener.questions(), table["block"][0].as_py())
+        return listener.questions()
 
     rows = _in_blocks(history, n_users, spec)
     return rows.groupBy("block").applyInArrow(listen, QUESTIONS)
-
-
-def _of_block(table: pa.Table, block: int) -> pa.Table:
-    return table.add_column(0, "block", pa.array([block] * len(table), pa.int64()))
 
 
 def notes(asked: DataFrame, spec: SearchSpec) -> DataFrame:
@@ -131,8 +127,7 @@ def notes(asked: DataFrame, spec: SearchSpec) -> DataFrame:
             part = parts(len(snapshot), spec.shards)[shard]
             for batch in batches:
                 table = pa.Table.from_batches([batch])
-                found = searched(table.drop_columns(["block"]), allowed, engine, part)
-                yield from found.to_batches()
+                yield from searched(table, allowed, engine, part).to_batches()
 
         return build
 
@@ -175,10 +170,10 @@ def similar_items(rows: DataFrame, spec: SearchSpec) -> DataFrame:
         for batch in batches:
             ids = batch.column("id").to_numpy()
             for block in np.unique(ids // ITEMS_A_BLOCK).tolist():
-                listener = Listener()
+                listener = Listener(block)
                 targets = ids[ids // ITEMS_A_BLOCK == block]
                 neighbours(snapshot, targets, spec.lists.k, listener)
-                yield from _of_block(listener.questions(), block).to_batches()
+                yield from listener.questions().to_batches()
 
     def make(snapshot: Snapshot, table: pa.Table, engine: Engine) -> pa.Table:
         targets = np.sort(table["id"].to_numpy())

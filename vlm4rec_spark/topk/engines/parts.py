@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 QUESTIONS = pa.schema(
     [
+        ("block", pa.int64()),
         ("question", pa.binary()),
         ("k", pa.int32()),
         ("vector", pa.binary()),
@@ -35,23 +36,25 @@ QUESTIONS = pa.schema(
         ("hidden", pa.binary()),
     ]
 )
-"""A question's digest, and what it asks: float32 vector, digest of the line of `Masks.allowed`,
-int64 hidden rows."""
+"""Who asks, a question's digest, and what it asks: float32 vector, digest of the line of
+`Masks.allowed`, int64 hidden rows."""
 NOTES = pa.schema(
     [
+        ("block", pa.int64()),
         ("question", pa.binary()),
         ("rows", pa.list_(pa.int32())),
         ("scores", pa.list_(pa.float32())),
     ]
 )
-"""What a part has for each question that it heard, none twice; also that it has nothing."""
+"""What a part has for each question that it heard; also that it has nothing."""
 DIGEST_BYTES = 16
 
 
 class Listener:
-    """Hears questions; tells those who ask that there is nothing."""
+    """Hears the questions of a block of queries; tells those who ask that there is nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, block: int = 0) -> None:
+        self.block = block
         self.heard: dict[bytes, tuple[bytes, int, bytes, bytes, bytes]] = {}
 
     def nearest(self, queries: Vectors, k: int, masks: Masks) -> Rows:
@@ -65,8 +68,11 @@ class Listener:
 
     def questions(self) -> pa.Table:
         """Return `QUESTIONS`, none twice."""
-        columns = zip(*self.heard.values(), strict=True) if self.heard else ([],) * len(QUESTIONS)
-        return pa.table([list(column) for column in columns], schema=QUESTIONS)
+        names = QUESTIONS.names[1:]
+        rows = [
+            dict(zip(names, asked, strict=True), block=self.block) for asked in self.heard.values()
+        ]
+        return pa.Table.from_pylist(rows, schema=QUESTIONS)
 
 
 def searched(
@@ -97,7 +103,7 @@ def searched(
             pa.ListArray.from_arrays(ends, pa.array(found[:, : best.k][is_filled]))
             for found in (best.found, best.scores)
         )
-        notes.append(pa.table([some["question"], *lists], schema=NOTES))
+        notes.append(pa.table([some["block"], some["question"], *lists], schema=NOTES))
     return pa.concat_tables(notes)
 
 
