@@ -139,6 +139,10 @@ N ?= 100000
 bench-topk: $(INSTALLED) ## Engines against exact search, one core (N=1000000 for a million items)
 	$(BIN)/python -m vlm4rec_spark.benchmarks.topk --items $(N)
 
+.PHONY: bench-shards
+bench-shards: $(INSTALLED) ## What a search task reads of the item matrix, whole and in shards (ITEMS=, USERS=)
+	$(BIN)/python -m tests.bench.shards --items $(or $(ITEMS),1000000) --users $(or $(USERS),8192)
+
 .PHONY: bench-incremental
 bench-incremental: $(INSTALLED) ## What a run costs that makes only what changed, beside a full one (half an hour)
 	$(BIN)/python -m tests.bench.incremental --items $(N) --users $(or $(USERS),20000)

@@ -85,6 +85,10 @@ class TopkConfig(Model):
     """auto is the cheapest by an estimate that is logged."""
     recall_target: Share = 0.99
     """Search is tuned to this recall on sampled users; the job fails under it on others."""
+    shards: Positive = 1
+    """Parts of the item matrix for machines that cannot hold it: each is searched by tasks of its
+    own, and one shuffle by user brings together what they find. The lists are the same. What is
+    made for `refresh: changed`, complements and searches use the whole matrix."""
     audit_users: Annotated[int, Field(ge=0)] = 200
     """Users whose lists are compared with exact search; as many others tune the search."""
     mask_events: tuple[Text, ...] | None = None
@@ -111,3 +115,12 @@ class TopkConfig(Model):
     """Part of the users or items that changed, above which `changed` makes everything anew."""
     index_path: Text = "vlm4rec-index"
     """Folder, shared by all workers, for the item matrix and the index files."""
+
+    @model_validator(mode="after")
+    def _shards_can_be_searched(self) -> TopkConfig:
+        if self.shards > 1 and self.engine == "scann":
+            raise ValueError(
+                "scann keeps its whole index in every process; with shards above 1 the engine is "
+                "auto, list_major or exact"
+            )
+        return self

@@ -21,14 +21,18 @@ from tests.recommend_shop import (
     recommend,
     write,
 )
+from tests.unit.topk_pieces import history, item_table, unit
 from vlm4rec_spark import delta
 from vlm4rec_spark.errors import ConfigError, RecallError, SourceError
 from vlm4rec_spark.pipeline import Pipeline
 from vlm4rec_spark.tables import ITEMS, PROFILES, RECOMMENDATIONS, RUNS, SIMILAR_ITEMS
-from vlm4rec_spark.topk import audit
+from vlm4rec_spark.topk import audit, plan
 from vlm4rec_spark.topk import job as topk_job
+from vlm4rec_spark.topk.engines.choice import EngineSpec
 from vlm4rec_spark.topk.facts_job import meets, parsed
-from vlm4rec_spark.topk.snapshot import load_snapshot
+from vlm4rec_spark.topk.lists import ListSpec
+from vlm4rec_spark.topk.snapshot import Beside, load_snapshot
+from vlm4rec_spark.topk.snapshot_files import write_snapshot
 from vlm4rec_spark.topk.snapshot_job import take_snapshot
 
 if TYPE_CHECKING:
@@ -78,6 +82,43 @@ def test_lists_are_the_same_for_any_number_of_partitions(
     _, topk = recommend(seven)
     assert topk.counts["list_rows_changed"] == 0
     assert lists(seven) == once
+
+
+def test_lists_are_the_same_for_any_number_of_shards(
+    spark: SparkSession, names: TableNames, tmp_path: Path
+) -> None:
+    fill_shop(spark, names)
+    shaped = ("topk.rerank.mmr=0.7", "topk.rerank.new_items={days: 9, share: 0.2}")
+    # Of 30 items in one leaf: some of 35 shards have none.
+    for settings, shards, partitions in (
+        (("profiles.interests=2", *shaped), 3, 7),
+        (("profiles.fusion=softmax",), 35, 2),
+    ):
+        recommend(make_context(spark, names, tmp_path, *settings))
+        more = (*settings, f"topk.shards={shards}")
+        topk = topk_job.run(make_context(spark, names, tmp_path, *more, partitions=partitions))
+        assert topk.counts["list_rows_changed"] == topk.counts["similar_rows_changed"] == 0
+
+
+def test_a_shop_of_one_item_and_users_without_history_need_no_shards(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    write_snapshot(tmp_path / "one", item_table(1), unit(np.random.default_rng(0), 1, 4))
+    spec = plan.SearchSpec(
+        str(tmp_path / "one"), Beside(), ListSpec(EngineSpec("exact"), 3), "run", shards=3
+    )
+    table = history(
+        ("buyer", "i000", 1.0, False), ("owner", "i000", 1.0, True), ("new", None, 0, False)
+    )
+    frame = spark.createDataFrame(table).selectExpr("*", "CAST(NULL AS STRING) segment")
+    for rows in (frame, frame.where("weight = 0"), frame.limit(0)):
+        found = plan.notes(plan.questions(rows, 20_000, spec), spec)
+        made, whole = (
+            plan.recommendations(rows, 20_000, spec, notes).toArrow() for notes in (found, None)
+        )
+        assert made.sort_by("user_id").equals(whole.sort_by("user_id"))
+    neighbours = plan.similar_items(spark.range(1), spec)
+    assert neighbours.count() == 0
 
 
 def test_a_new_item_is_listed_in_the_next_run(

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from vlm4rec_spark.tables import TableSpec
 
 TABLES = (PROFILES, RECOMMENDATIONS, SIMILAR_ITEMS)
-CHANGED = ("topk.refresh=changed", "topk.rebuild_above=1", "topk.audit_users=5")
+CHANGED = (
+    "topk.refresh=changed", "topk.rebuild_above=1", "topk.audit_users=5", "topk.shards=2",
+)  # fmt: skip
 
 
 def rows_of(context: RunContext, spec: TableSpec) -> dict[tuple[object, ...], Row]:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from vlm4rec_spark.config import Config
 
-HOW_NOT_WHAT = {"refresh", "rebuild_above", "audit_users", "index_path", "engine", "recall_target"}
+HOW_NOT_WHAT = {
+    "refresh", "rebuild_above", "audit_users", "index_path", "engine", "recall_target", "shards",
+}  # fmt: skip
 """Settings of `topk` that leave the lists as they are, but for the recall."""
 
 

@@ -85,7 +85,7 @@ def search_spec(context: RunContext, rows: DataFrame) -> plan.SearchSpec:
         (context.config.topk.reasons.items, context.config.topk.reasons.words),
     )
     beside = take_beside(context, snapshot, rows, segments)
-    return plan.SearchSpec(snapshot, beside, lists, context.run_id)
+    return plan.SearchSpec(snapshot, beside, lists, context.run_id, context.config.topk.shards)
 
 
 def _stage(context: RunContext, spec: plan.SearchSpec) -> Stage:

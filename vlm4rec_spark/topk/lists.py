@@ -67,15 +67,28 @@ class ListSpec:
     """Items of the history and words of the item that are named with their shares, at most."""
 
     @property
+    def depth(self) -> int:
+        """Candidates of each user that are looked at first."""
+        return DEEPER * self.k if self.rerank.is_needed else self.k
+
+    @property
     def is_plain(self) -> bool:
         """Whether a list is the best k items by one cosine: no item's place depends on others."""
         return self.interests == 1 and not self.fusion.is_late and not self.rerank.is_needed
 
 
-def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Table:
+def block_lists(
+    snapshot: Snapshot, block: Histories, spec: ListSpec, engine: Engine | None = None
+) -> pa.Table:
     """Return the list of every user: min(k, eligible) items, none seen, unavailable or repeated.
 
     Columns: those of `recommendations` but run_id, and floor: see `Ranked`; null for popular items.
+
+    Args:
+        snapshot: the catalogue.
+        block: histories.
+        spec: how lists are made.
+        engine: what is searched with; None: that of the spec.
 
     Raises:
         InvariantError: a list breaks this promise; never expected, checked on every run.
@@ -86,7 +99,7 @@ def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Tabl
     known = profiles.known
     rest = np.setdiff1d(np.arange(len(block.users)), known)
     of_known, of_rest = masks.of(known), masks.of(rest)
-    engine = open_engine(spec.engine, snapshot)
+    engine = open_engine(spec.engine, snapshot) if engine is None else engine
     candidates = near_profiles(snapshot, engine, profiles, spec.fusion)
     found = best_lists(snapshot, candidates, spec, of_known)
     popular = best_lists(snapshot, PopularCandidates(snapshot, line[rest]), spec, of_rest)
@@ -96,6 +109,17 @@ def block_lists(snapshot: Snapshot, block: Histories, spec: ListSpec) -> pa.Tabl
             _popular_table(snapshot, block, rest, popular),
         ]
     )
+
+
+def first_candidates(
+    snapshot: Snapshot, block: Histories, spec: ListSpec, engine: Engine
+) -> Ranked:
+    """Return the candidates that `block_lists` chooses from, before it looks for deeper ones."""
+    line = segment_lines(block, spec)
+    profiles = query_profiles(snapshot.vectors, block, spec.interests, spec.fusion)
+    masks = seen_masks(snapshot, block, line if spec.has_user_rules else None).of(profiles.known)
+    candidates = near_profiles(snapshot, engine, profiles, spec.fusion)
+    return pooled(snapshot, candidates, spec, np.arange(len(masks.group)), masks)
 
 
 def near_profiles(
@@ -132,17 +156,14 @@ def best_lists(snapshot: Snapshot, candidates: Candidates, spec: ListSpec, masks
         found = candidates.best(everything, spec.k, masks)
         check(found.rows, spec.k, masks, masks.eligible())
         return found
-    eligible, depth = masks.eligible(), DEEPER * spec.k
+    eligible, depth = masks.eligible(), spec.depth
     rows = np.full((len(everything), spec.k), -1, np.int64)
     floor = np.full(len(everything), -np.inf)
     open_ = everything
     while len(open_):
         part = masks.of(open_)
-        pool = candidates.best(open_, depth, part)
+        pool = pooled(snapshot, candidates, spec, open_, part, depth)
         floor[open_] = -np.inf if pool.floor is None else pool.floor
-        for promotion in snapshot.promoted:
-            only = replace(part, allowed=part.allowed & promotion)
-            pool = joined(pool, candidates.best(open_, spec.k, only))
         rows[open_] = spec.rerank.arranged(snapshot, pool, spec.k, part)
         short = (rows[open_] >= 0).sum(1) < np.minimum(eligible[open_], spec.k)
         # Caps may use up all candidates; deeper ones may still fit.
@@ -150,6 +171,28 @@ def best_lists(snapshot: Snapshot, candidates: Candidates, spec: ListSpec, masks
         depth *= DEEPER
     check(rows, spec.k, masks, (rows >= 0).sum(1))
     return replace(candidates.scored(rows), floor=floor)
+
+
+def pooled(
+    snapshot: Snapshot,
+    candidates: Candidates,
+    spec: ListSpec,
+    users: npt.NDArray[np.int64],
+    masks: Masks,
+    depth: int | None = None,
+) -> Ranked:
+    """Return candidates of some users, whose masks these are: the best, then promoted ones."""
+    best = pool = candidates.best(users, depth or spec.depth, masks)
+    for promotion in snapshot.promoted:
+        only = replace(masks, allowed=masks.allowed & promotion)
+        pool = joined(pool, candidates.best(users, spec.k, only))
+    return replace(pool, floor=best.floor)
+
+
+def allowed_lines(snapshot: Snapshot) -> npt.NDArray[np.bool_]:
+    """Return (lines, n) all that `Masks.allowed` can say where lists are made, see `pooled`."""
+    promoted = [snapshot.allowed & promotion for promotion in snapshot.promoted]
+    return np.concatenate([snapshot.allowed, *promoted])
 
 
 def joined(left: Ranked, right: Ranked) -> Ranked:

@@ -46,7 +46,7 @@ class Work:
 def write_all(work: Work) -> tuple[dict[str, int], DataFrame]:
     """Write every list; return counts, and user_id and floor of each."""
     context, k = work.context, work.spec.lists.k
-    made = plan.recommendations(work.start.history, work.n_users, work.spec)
+    made = plan.recommendations(work.start.history, work.n_users, work.spec, _found(work))
     lists = landed(context, made, RECOMMENDATIONS.name)
     writing(context, work.start.stage)
     merged = delta.merge_on_key(
@@ -58,6 +58,14 @@ def write_all(work: Work) -> tuple[dict[str, int], DataFrame]:
         "similar_rows_changed": _write_all_similar(work),
     }
     return counts, refresh_plan.floors(lists)
+
+
+def _found(work: Work) -> DataFrame | None:
+    """Return what the shards have for the lists; None: there is but one."""
+    if work.spec.shards == 1:
+        return None
+    asked = plan.questions(work.start.history, work.n_users, work.spec)
+    return plan.notes(landed(work.context, asked, "questions"), work.spec)
 
 
 def _write_all_similar(work: Work) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +14,17 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from vlm4rec_spark.profiles.plan import USERS_A_SEARCH, blocks
 from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.tables import COMPLEMENTS, RECOMMENDATIONS, SIMILAR_ITEMS
-from vlm4rec_spark.topk.engines.choice import open_engine
+from vlm4rec_spark.topk.engines.choice import open_engine, open_parted
 from vlm4rec_spark.topk.engines.interface import Masks
-from vlm4rec_spark.topk.lists import FLOOR, ListSpec, block_lists, places
+from vlm4rec_spark.topk.engines.parts import Foreseen, Listener, parts, searched
+from vlm4rec_spark.topk.lists import (
+    FLOOR,
+    ListSpec,
+    allowed_lines,
+    block_lists,
+    first_candidates,
+    places,
+)
 from vlm4rec_spark.topk.outfits import Completion, completed
 from vlm4rec_spark.topk.ranking import ranked
 from vlm4rec_spark.topk.reasons import SHOWN, complement_reasons, similar_reasons
@@ -26,10 +35,17 @@ if TYPE_CHECKING:
 
     from pyspark.sql import DataFrame
 
+    from vlm4rec_spark.profiles.vectors import Histories
+    from vlm4rec_spark.topk.engines.interface import Engine
     from vlm4rec_spark.topk.ranking import Ranked
     from vlm4rec_spark.topk.wardrobe import Wardrobe
 
 ITEMS_A_BLOCK = 4096
+USERS_A_LATE_SEARCH = 256
+"""Of late fusion in shards: a user asks for each liked item, and what all shards have for all users
+of a block comes together."""
+QUESTIONS = "block BIGINT, question BINARY, k INT, vector BINARY, allowed BINARY, hidden BINARY"
+NOTES = "block BIGINT, question BINARY, rows ARRAY<INT>, scores ARRAY<FLOAT>"
 
 
 @dataclass(frozen=True)
@@ -43,32 +59,130 @@ class SearchSpec:
     lists: ListSpec
     run_id: str
     """Run that writes the rows."""
+    shards: int = 1
+    """Parts of the item matrix that are searched by tasks of their own."""
 
     def open(self) -> Snapshot:
         """Map the item matrix; once per process."""
         return load_snapshot(self.snapshot, self.beside)
 
 
-def recommendations(history: DataFrame, n_users: int, spec: SearchSpec) -> DataFrame:
-    """Return rows of `recommendations` and their floor (`Ranked`), from rows of `history`."""
+def recommendations(
+    history: DataFrame, n_users: int, spec: SearchSpec, found: DataFrame | None = None
+) -> DataFrame:
+    """Return rows of `recommendations` and their floor (`Ranked`), from rows of `history`.
+
+    Args:
+        history: rows of `history`.
+        n_users: how many users there are.
+        spec: how lists are made.
+        found: `notes` of the shards on `questions`; None: the whole matrix is searched.
+    """
     schema = RECOMMENDATIONS.arrow_schema().append(pa.field(FLOOR, pa.float64()))
 
-    def build(table: pa.Table) -> pa.Table:
-        snapshot = spec.open()
-        block = histories(table, snapshot.find(table["item_id"].combine_chunks()))
-        return as_written(block_lists(snapshot, block, spec.lists), schema, spec.run_id)
+    def make(snapshot: Snapshot, table: pa.Table, engine: Engine) -> pa.Table:
+        made = block_lists(snapshot, _histories(snapshot, table), spec.lists, engine)
+        return as_written(made, schema, spec.run_id)
 
-    return (
-        blocks(history, n_users, USERS_A_SEARCH)
-        .select("block", "user_id", "item_id", "weight", "seen", "segment")
-        .groupBy("block")
-        .applyInArrow(build, f"{RECOMMENDATIONS.spark_ddl()}, {FLOOR} DOUBLE")
-    )
+    ddl = f"{RECOMMENDATIONS.spark_ddl()}, {FLOOR} DOUBLE"
+    return _made(_in_blocks(history, n_users, spec), found, spec, make, ddl)
+
+
+def _in_blocks(history: DataFrame, n_users: int, spec: SearchSpec) -> DataFrame:
+    is_late = spec.shards > 1 and spec.lists.fusion.is_late
+    rows = blocks(history, n_users, USERS_A_LATE_SEARCH if is_late else USERS_A_SEARCH)
+    return rows.select("block", "user_id", "item_id", "weight", "seen", "segment")
+
+
+def _histories(snapshot: Snapshot, table: pa.Table) -> Histories:
+    return histories(table, snapshot.find(table["item_id"].combine_chunks()))
+
+
+def questions(history: DataFrame, n_users: int, spec: SearchSpec) -> DataFrame:
+    """Return what is asked to make `recommendations`; see `parts`.
+
+    To be kept, as each shard reads it: what is asked depends on items all over the matrix.
+    """
+
+    def listen(table: pa.Table) -> pa.Table:
+        snapshot, listener = spec.open(), Listener(table["block"][0].as_py())
+        first_candidates(snapshot, _histories(snapshot, table), spec.lists, listener)
+        return listener.questions()
+
+    rows = _in_blocks(history, n_users, spec)
+    return rows.groupBy("block").applyInArrow(listen, QUESTIONS)
+
+
+def notes(asked: DataFrame, spec: SearchSpec) -> DataFrame:
+    """Return what each shard has for `questions`; see `parts`.
+
+    A task sees one shard. They run shard by shard, so that a node has the pages of one or two
+    shards in memory at a time.
+    """
+
+    def search(shard: int) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+        def build(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            snapshot = spec.open()
+            engine, allowed = open_parted(spec.lists.engine, snapshot), allowed_lines(snapshot)
+            part = parts(len(snapshot), spec.shards)[shard]
+            for batch in batches:
+                table = pa.Table.from_batches([batch])
+                yield from searched(table, allowed, engine, part).to_batches()
+
+        return build
+
+    shards = [asked.mapInArrow(search(shard), NOTES) for shard in range(spec.shards)]
+    return reduce(lambda one, other: one.union(other), shards)
+
+
+def _made(
+    rows: DataFrame,
+    found: DataFrame | None,
+    spec: SearchSpec,
+    make: Callable[[Snapshot, pa.Table, Engine], pa.Table],
+    ddl: str,
+) -> DataFrame:
+    """Return what is made of each block of rows, with what was found for it where it was."""
+
+    def anew(table: pa.Table) -> pa.Table:
+        snapshot = spec.open()
+        return make(snapshot, table, open_engine(spec.lists.engine, snapshot))
+
+    def merged(table: pa.Table, notes: pa.Table) -> pa.Table:
+        snapshot = spec.open()
+        engine = open_engine(spec.lists.engine, snapshot)
+        return make(snapshot, table, Foreseen(engine, notes, spec.shards))
+
+    by_block = rows.groupBy("block")
+    if found is None:
+        return by_block.applyInArrow(anew, ddl)
+    return by_block.cogroup(found.groupBy("block")).applyInArrow(merged, ddl)
 
 
 def similar_items(rows: DataFrame, spec: SearchSpec) -> DataFrame:
     """Return rows of `similar_items`, from column `id`: rows of the item matrix."""
-    return rows.select("id").mapInArrow(_neighbours(spec), SIMILAR_ITEMS.spark_ddl())
+    rows, ddl = rows.select("id"), SIMILAR_ITEMS.spark_ddl()
+    if spec.shards == 1:
+        return rows.mapInArrow(_neighbours(spec), ddl)
+
+    def listen(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        snapshot = spec.open()
+        for batch in batches:
+            ids = batch.column("id").to_numpy()
+            for block in np.unique(ids // ITEMS_A_BLOCK).tolist():
+                listener = Listener(block)
+                targets = ids[ids // ITEMS_A_BLOCK == block]
+                neighbours(snapshot, targets, spec.lists.k, listener)
+                yield from listener.questions().to_batches()
+
+    def make(snapshot: Snapshot, table: pa.Table, engine: Engine) -> pa.Table:
+        targets = np.sort(table["id"].to_numpy())
+        made = neighbours(snapshot, targets, spec.lists.k, engine)
+        return as_written(made, SIMILAR_ITEMS.arrow_schema(), spec.run_id)
+
+    found = notes(rows.mapInArrow(listen, QUESTIONS), spec)
+    in_blocks = rows.selectExpr("id", f"id div {ITEMS_A_BLOCK} AS block")
+    return _made(in_blocks, found, spec, make, ddl)
 
 
 def _neighbours(
@@ -78,16 +192,20 @@ def _neighbours(
 
     def build(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         snapshot = spec.open()
+        engine = open_engine(spec.lists.engine, snapshot)
         for batch in batches:
             ids = batch.column("id").to_numpy()
             for start in range(0, len(ids), ITEMS_A_BLOCK):
-                table = neighbours(snapshot, ids[start : start + ITEMS_A_BLOCK], spec)
+                targets = ids[start : start + ITEMS_A_BLOCK]
+                table = neighbours(snapshot, targets, spec.lists.k, engine)
                 yield from as_written(table, schema, spec.run_id).to_batches()
 
     return build
 
 
-def neighbours(snapshot: Snapshot, targets: npt.NDArray[np.int64], spec: SearchSpec) -> pa.Table:
+def neighbours(
+    snapshot: Snapshot, targets: npt.NDArray[np.int64], k: int, engine: Engine
+) -> pa.Table:
     """Return the nearest items of some rows; columns: those of `similar_items` but run_id."""
     itself = Masks(
         hidden=targets,
@@ -96,10 +214,7 @@ def neighbours(snapshot: Snapshot, targets: npt.NDArray[np.int64], spec: SearchS
         group=np.zeros(len(targets), np.int64),
     )
     queries = np.ascontiguousarray(snapshot.vectors[targets])
-    engine = open_engine(spec.lists.engine, snapshot)
-    return neighbour_table(
-        snapshot, ranked(snapshot, engine, queries, spec.lists.k, itself), targets
-    )
+    return neighbour_table(snapshot, ranked(snapshot, engine, queries, k, itself), targets)
 
 
 def neighbour_table(snapshot: Snapshot, found: Ranked, targets: npt.NDArray[np.int64]) -> pa.Table:

@@ -54,8 +54,9 @@ def engine_for(
     # Only exact search finds everything for users who are in no sample, too.
     if settings.engine == "auto" and settings.recall_target >= 1:
         return EngineSpec("exact")
-    name = chosen_engine(settings.engine, len(snapshot), searches, snapshot.vectors.shape[1])
-    if name == "exact" or not len(snapshot):
+    n, dimensions = snapshot.vectors.shape
+    name = chosen_engine(settings.engine, n, searches, dimensions, settings.shards)
+    if name == "exact" or not n:
         return EngineSpec("exact")
     leaves = len(snapshot.leaves.centroids)
     truth = _sample(snapshot, sample, settings.k, (interests, fusion))

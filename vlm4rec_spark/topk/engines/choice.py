@@ -20,7 +20,7 @@ from vlm4rec_spark.topk.engines.list_major import ListMajorEngine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vlm4rec_spark.topk.engines.interface import Engine, Masks, Rows, Vectors
+    from vlm4rec_spark.topk.engines.interface import Engine, Masks, PartedEngine, Rows, Vectors
     from vlm4rec_spark.topk.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,11 @@ def open_engine(spec: EngineSpec, snapshot: Snapshot) -> Engine:
     """Return the engine over a snapshot; ScaNN's files are loaded once per process."""
     if spec.name == "scann":
         return _loaded_scann(str(snapshot.index)).opened(snapshot.vectors, spec.width)
+    return open_parted(spec, snapshot)
+
+
+def open_parted(spec: EngineSpec, snapshot: Snapshot) -> PartedEngine:
+    """Return an engine that can search a part of a snapshot; ScaNN cannot, exact stands in."""
     if spec.name == "list_major":
         return ListMajorEngine(snapshot.vectors, snapshot.leaves, spec.width)
     return ExactEngine(snapshot.vectors)
@@ -56,10 +61,10 @@ def _loaded_scann(folder: str) -> scann.ScannFiles:
     return scann.ScannFiles(folder)
 
 
-def chosen_engine(name: str, items: int, users: int, dimensions: int) -> str:
+def chosen_engine(name: str, items: int, users: int, dimensions: int, shards: int = 1) -> str:
     """Return exact, list_major or scann for a configured name; 'auto' takes the cheapest.
 
-    The estimates, in CPU seconds of one core, are logged.
+    The estimates, in CPU seconds of one core, are logged. ScaNN searches no shards.
 
     Raises:
         MissingExtraError: 'scann' is asked for and not installed.
@@ -69,6 +74,8 @@ def chosen_engine(name: str, items: int, users: int, dimensions: int) -> str:
     if name != "auto":
         return name
     costs = estimated_costs(items, users, seconds_a_product() * dimensions)
+    if shards > 1:
+        costs.pop("scann", None)
     cheapest = min(costs, key=lambda engine: costs[engine])
     told = ", ".join(f"{engine} {cost:.1f}" for engine, cost in costs.items())
     logger.info(

@@ -25,14 +25,18 @@ class ExactEngine:
 
     def nearest(self, queries: Vectors, k: int, masks: Masks) -> Rows:
         """See `Engine`."""
+        return self.within(range(len(self.vectors)), queries, k, masks).rows(k)
+
+    def within(self, part: range, queries: Vectors, k: int, masks: Masks) -> Best:
+        """See `PartedEngine`."""
         best = Best(len(queries), min(k, max(1, len(self.vectors))), masks)
         tile = np.empty((QUERIES_A_TILE, ROWS_A_TILE), np.float32)
         for start in range(0, len(queries), QUERIES_A_TILE):
             block = queries[start : start + QUERIES_A_TILE]
             numbers = np.arange(start, start + len(block))
-            for row in range(0, len(self.vectors), ROWS_A_TILE):
-                rows = self.vectors[row : row + ROWS_A_TILE]
+            for row in part[::ROWS_A_TILE]:
+                rows = self.vectors[row : min(row + ROWS_A_TILE, part.stop)]
                 whole = (len(block), len(rows)) == tile.shape
                 scores = np.matmul(block, rows.T, out=tile if whole else None)
                 best.add(scores, numbers, row)
-        return best.rows(k)
+        return best

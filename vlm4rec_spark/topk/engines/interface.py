@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from vlm4rec_spark.topk.engines.selection import Best
 
 Rows = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
@@ -70,4 +73,15 @@ class Engine(Protocol):
 
         An engine fills min(k, eligible) places of every query; how many of them are among the
         best k rows is its recall.
+        """
+
+
+class PartedEngine(Engine, Protocol):
+    """An engine that can also search a part of the rows; see `parts`."""
+
+    def within(self, part: range, queries: Vectors, k: int, masks: Masks) -> Best:
+        """Return the k best rows that `nearest` would look at first and that lie in a part.
+
+        The best of all parts that make up the rows are what `nearest` finds; but where these are
+        fewer than min(k, eligible), it looks further.
         """

@@ -34,24 +34,29 @@ class ListMajorEngine:
 
     def nearest(self, queries: Vectors, k: int, masks: Masks) -> Rows:
         """See `Engine`."""
-        wanted = np.minimum(masks.eligible(), k)
-        rows = self._probed(queries, k, masks, self.width)
+        wanted, everything = np.minimum(masks.eligible(), k), range(len(self.vectors))
+        rows = self.within(everything, queries, k, masks).rows(k)
         width = self.width
         while width < len(self.leaves.centroids):
             short = np.flatnonzero((rows >= 0).sum(1) < wanted)
             if not len(short):
                 break
             width = min(2 * width, len(self.leaves.centroids))
-            rows[short] = self._probed(queries[short], k, masks.of(short), width)
+            wider = self._probed(everything, queries[short], k, masks.of(short), width)
+            rows[short] = wider.rows(k)
         return rows
 
-    def _probed(self, queries: Vectors, k: int, masks: Masks, width: int) -> Rows:
+    def within(self, part: range, queries: Vectors, k: int, masks: Masks) -> Best:
+        """See `PartedEngine`: what of the `width` nearest leaves of all lies in the part."""
+        return self._probed(part, queries, k, masks, self.width)
+
+    def _probed(self, part: range, queries: Vectors, k: int, masks: Masks, width: int) -> Best:
         best = Best(len(queries), min(k, max(1, len(self.vectors))), masks)
         probes = self._nearest_leaves(queries, width)
         # The nearest leaf of every query first: later leaves meet high floors.
-        for part in (probes[:, :1], probes[:, 1:]):
-            self._walk(best, queries, part)
-        return best.rows(k)
+        for some in (probes[:, :1], probes[:, 1:]):
+            self._walk(best, part, queries, some)
+        return best
 
     def _nearest_leaves(self, queries: Vectors, width: int) -> npt.NDArray[np.int64]:
         """Return (queries, width) leaves, the nearest in column 0."""
@@ -69,15 +74,17 @@ class ListMajorEngine:
         probes[lines, at], probes[:, 0] = probes[:, 0].copy(), nearest
         return probes
 
-    def _walk(self, best: Best, queries: Vectors, probes: npt.NDArray[np.int64]) -> None:
-        """Score every leaf with all queries that probe it."""
+    def _walk(
+        self, best: Best, part: range, queries: Vectors, probes: npt.NDArray[np.int64]
+    ) -> None:
+        """Score the rows of every leaf that lie in a part with all queries that probe it."""
         if not probes.shape[1]:
             return
         order = np.argsort(probes, axis=None, kind="stable")
         members = order // probes.shape[1]
         leaves = np.arange(len(self.leaves.centroids) + 1)
         bounds = np.searchsorted(probes.ravel()[order], leaves)
-        offsets = self.leaves.offsets
+        offsets = np.clip(self.leaves.offsets, part.start, part.stop)
         for leaf in np.flatnonzero(np.diff(bounds) * np.diff(offsets)):
             who = members[bounds[leaf] : bounds[leaf + 1]]
             for start in range(0, len(who), QUERIES_A_TILE):
