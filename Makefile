@@ -122,7 +122,7 @@ bench-describe: $(INSTALLED) ## The describe stage over LLM.chat, offline and pe
 
 .PHONY: bench-gpu
 bench-gpu: ## The describe stage's core over LLM.chat on a GPU, 7B shapes (GPU_PYTHON= one with the extra vlm)
-	$(or $(GPU_PYTHON),python3) -m tests.bench.gpu --pictures $(or $(PICTURES),2000) --tasks $(or $(TASKS),4)
+	$(or $(GPU_PYTHON),python3) -m tests.bench.gpu --pictures $(or $(PICTURES),1000) --tasks $(or $(TASKS),4)
 
 .PHONY: soak
 soak: $(INSTALLED) ## Kill -9 at random over many runs (KILLS=, SEED=, ENGINE=vllm for a real server)

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -160,10 +161,13 @@ def decoded(path: str, max_side: int) -> Image.Image:
 
 def chats(rules: RequestRules, rows: list[dict[str, Any]]) -> list[Asked]:
     """Return what is asked about the products of a shop, their pictures decoded."""
-    return [
-        Asked.of(rules, decoded(r["image"], rules.max_side), r["category"], r["item_id"])
-        for r in rows
-    ]
+
+    def one(row: dict[str, Any]) -> Asked:
+        image = decoded(row["image"], rules.max_side)
+        return Asked.of(rules, image, row["category"], row["item_id"])
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(one, rows))
 
 
 def recipe(spark: SparkSession, shop: Path, table: str) -> tuple[int, float]:

@@ -10,25 +10,29 @@ same pictures, `LLM.chat` gets them decoded, in one call, with the flags of the 
 either, and reading the pictures from files, is left out; decoding, base64 and HTTP are in.
 
 The model is LLaVA with the sizes of LLaVA-1.5-7B and random weights: its words mean nothing, and
-it takes as long as a trained one for as many tokens. Tokenizer and template are the demo model's.
-The answer's JSON schema bounds its length; how many tokens both had is in the figures. Ends with
-one line of JSON.
+the GPU takes as long as for a trained one. Tokenizer and template are the demo model's. The JSON
+schema bounds the answer's length; how many tokens both had is in the figures, and how much of the
+time the GPU was busy. Nonsense takes more of the grammar, which runs on the CPU, than real words.
+Some ten minutes, half of them to start vLLM twice. Ends with one line of JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib.metadata
 import json
 import logging
 import multiprocessing
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,11 +96,25 @@ class Found:
     good: int
     prompt_tokens: float
     output_tokens: float
+    gpu_busy: float
 
     @property
     def per_s(self) -> float:
         """Pictures a second."""
         return self.pictures / self.seconds
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[list[int]]:
+    """Give a list that holds, at the end, how busy the first GPU was: percent, once a second."""
+    query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop=1"]
+    command = ["nvidia-smi", "--id=0", *query]
+    seen: list[int] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield seen
+        process.terminate()
+        found, _ = process.communicate()
+    seen += [int(line) for line in found.split()] or [0]
 
 
 def write_model(folder: Path) -> Path:
@@ -173,16 +191,18 @@ def stage(config: Config, shops: list[Path]) -> Found:
     tasks = [context.Process(target=work, args=(config, shop, gate, done)) for shop in shops]
     for task in tasks:
         task.start()
+    total: Counter[str] = Counter()
     gate.wait()
     started = time.monotonic()
-    total: Counter[str] = Counter()
-    for _ in tasks:
-        total.update(done.get())
-    taken = time.monotonic() - started
+    with watched() as busy:
+        for _ in tasks:
+            total.update(done.get())
+        taken = time.monotonic() - started
     for task in tasks:
         task.join()
     n = total["ok"] + total["error"]
-    return Found(n, taken, total["ok"], total["prompt_tokens"] / n, total["output_tokens"] / n)
+    tokens = (total["prompt_tokens"] / n, total["output_tokens"] / n)
+    return Found(n, taken, total["ok"], *tokens, statistics.mean(busy) / 100)
 
 
 def served(config: Config, warm_up: Path, shops: list[Path]) -> Found:
@@ -217,13 +237,16 @@ def offline(config: Config, warm_up: Path, shops: list[Path]) -> Found:
     def ask(folders: list[Path]) -> Found:
         rows = [r for f in folders for r in pq.read_table(f / "items.parquet").to_pylist()]
         asked = chats(rules, rows)
-        started = time.monotonic()
-        done = llm.chat([a.messages for a in asked], [a.sampling for a in asked], use_tqdm=False)
-        taken = time.monotonic() - started
+        messages, sampling = [a.messages for a in asked], [a.sampling for a in asked]
+        with watched() as busy:
+            started = time.monotonic()
+            done = llm.chat(messages, sampling, use_tqdm=False)
+            taken = time.monotonic() - started
         prompts = sum(len(each.prompt_token_ids or ()) for each in done)
         outputs = sum(len(each.outputs[0].token_ids) for each in done)
         good = n_json(each.outputs[0].text for each in done)
-        return Found(len(done), taken, good, prompts / len(done), outputs / len(done))
+        tokens = (prompts / len(done), outputs / len(done))
+        return Found(len(done), taken, good, *tokens, statistics.mean(busy) / 100)
 
     ask([warm_up])
     return ask(shops)
@@ -271,6 +294,8 @@ def summary(ours: Found, theirs: Found) -> dict[str, Any]:
         "offline_prompt_tokens": round(theirs.prompt_tokens, 1),
         "output_tokens": round(ours.output_tokens, 1),
         "offline_output_tokens": round(theirs.output_tokens, 1),
+        "gpu_busy": round(ours.gpu_busy, 2),
+        "offline_gpu_busy": round(theirs.gpu_busy, 2),
         "gpu": gpu_name(),
         "vllm": importlib.metadata.version("vllm"),
         "shapes": SHAPES,
@@ -282,7 +307,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logger.setLevel(logging.INFO)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--tasks", type=int, default=4)
     parser.add_argument("--seqs", type=int, default=128, help="max_num_seqs of both")
     parser.add_argument("--offline", default="", metavar="MODEL", help="only LLM.chat, of --folder")
