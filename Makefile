@@ -120,6 +120,10 @@ bench-scale: $(INSTALLED) ## CPU, memory and requests of the catalog job, fake e
 bench-describe: $(INSTALLED) ## The describe stage over LLM.chat, offline and per batch (PICTURES=, ROUNDS=)
 	$(BIN)/python -m tests.bench.describe --pictures $(or $(PICTURES),2000) --rounds $(or $(ROUNDS),3)
 
+.PHONY: bench-gpu
+bench-gpu: ## The describe stage's core over LLM.chat on a GPU, 7B shapes (GPU_PYTHON= one with the extra vlm)
+	$(or $(GPU_PYTHON),python3) -m tests.bench.gpu --pictures $(or $(PICTURES),1000) --tasks $(or $(TASKS),4)
+
 .PHONY: soak
 soak: $(INSTALLED) ## Kill -9 at random over many runs (KILLS=, SEED=, ENGINE=vllm for a real server)
 	$(BIN)/python -m tests.soak.soak --kills $(or $(KILLS),10) --seed $(or $(SEED),1) \

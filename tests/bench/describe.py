@@ -26,16 +26,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from tests.bench import describe_peers
-from tests.bench.describe_peers import MODEL_CORE, OTHER_CORE, config, pin, pin_apart
-from vlm4rec_spark import testing
+from tests.bench.describe_peers import (
+    MODEL_CORE,
+    OTHER_CORE,
+    config,
+    pin,
+    pin_apart,
+    write_shop,
+)
 from vlm4rec_spark.catalog import job as catalog_job
 from vlm4rec_spark.delta import TableNames
-from vlm4rec_spark.demo.products import sample_product
 from vlm4rec_spark.descriptions import job as describe_job
 from vlm4rec_spark.descriptions.local import LocalSpec
 from vlm4rec_spark.descriptions.server import LocalServer
@@ -46,25 +47,10 @@ from vlm4rec_spark.session import build_session
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-SEED = 88_000
 WARM_UP = 8
 LEASE_S = 3600
 
 logger = logging.getLogger("bench")
-
-
-def write_shop(folder: Path, n: int, first: int) -> Path:
-    """Write n products with a picture file each, others for each `first`."""
-    folder.mkdir()
-    rows = []
-    for number in range(first, first + n):
-        product = sample_product(np.random.default_rng([SEED, number]))
-        path = folder / f"{number}.jpg"
-        path.write_bytes(testing.picture(product, SEED + number))
-        row = {"item_id": f"i{number}", "title": "", "category": product.kind.category}
-        rows.append({**row, "image": str(path)})
-    pq.write_table(pa.Table.from_pylist(rows), folder / "items.parquet")
-    return folder
 
 
 def start_server() -> LocalServer:

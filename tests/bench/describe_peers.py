@@ -12,20 +12,25 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from vlm4rec_spark import testing
 from vlm4rec_spark.catalog.images import prepare
 from vlm4rec_spark.config import Config, load_config
+from vlm4rec_spark.demo.products import sample_product
 from vlm4rec_spark.descriptions.lifeline import descendants
 from vlm4rec_spark.descriptions.local import CPU_ENVIRONMENT, model_path
-from vlm4rec_spark.descriptions.requests import Picture, Request, chat_body
+from vlm4rec_spark.descriptions.requests import Picture, Request, RequestRules, chat_body
 from vlm4rec_spark.descriptions.schema import json_schema
 from vlm4rec_spark.descriptions.specs import request_rules
 
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import SparkSession
 
+SEED = 88_000
 BATCH = 64
 MODEL_CORE, OTHER_CORE = 0, 1
 ENGINE = ("VLLM::EngineCor", "VLLM::Worker")
@@ -70,6 +76,32 @@ def pin_apart(pid: int) -> None:
         pin(each, MODEL_CORE if name in ENGINE else OTHER_CORE)
 
 
+def write_shop(folder: Path, n: int, first: int, side: int = 192) -> Path:
+    """Write n products with a picture file each, `side` pixels, others for each `first`."""
+    folder.mkdir()
+    rows = []
+    for number in range(first, first + n):
+        product = sample_product(np.random.default_rng([SEED, number]))
+        path = folder / f"{number}.jpg"
+        path.write_bytes(testing.picture(product, SEED + number, side=side))
+        row = {"item_id": f"i{number}", "title": "", "category": product.kind.category}
+        rows.append({**row, "image": str(path)})
+    pq.write_table(pa.Table.from_pylist(rows), folder / "items.parquet")
+    return folder
+
+
+def flags(config: Config) -> dict[str, Any]:
+    """Return what `LLM` is given, in the words of the product's server."""
+    engine = config.describe.engine
+    return {
+        "model": model_path(engine.model),
+        "max_num_seqs": engine.max_num_seqs,
+        "limit_mm_per_prompt": {"image": 1, "video": 0},
+        "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
+        "mm_processor_cache_gb": 0,
+    }
+
+
 @dataclass(frozen=True)
 class Asked:
     """What one picture is asked, in vLLM's own words."""
@@ -78,12 +110,11 @@ class Asked:
     sampling: Any
 
     @staticmethod
-    def of(image: Image.Image, category: str, key: str) -> Asked:
+    def of(rules: RequestRules, image: Image.Image, category: str, key: str) -> Asked:
         """Return the chat and the parameters for a picture ready for the model."""
         from vllm import SamplingParams
         from vllm.sampling_params import StructuredOutputsParams
 
-        rules = request_rules(config())
         request = Request(key, (Picture("", key),), category)
         body = chat_body(rules, request, [b""], name_pictures=True)
         parts = body["messages"][1]["content"]
@@ -104,15 +135,7 @@ class Model:
         os.sched_setaffinity(0, {MODEL_CORE, OTHER_CORE})  # what the engine's process inherits
         from vllm import LLM
 
-        engine = config().describe.engine
-        self._llm = LLM(
-            model_path(engine.model),
-            max_num_seqs=engine.max_num_seqs,
-            limit_mm_per_prompt={"image": 1, "video": 0},
-            structured_outputs_config={"backend": "guidance", "disable_any_whitespace": True},
-            mm_processor_cache_gb=0,
-            enforce_eager=True,
-        )
+        self._llm = LLM(**flags(config()), enforce_eager=True)
         pin_apart(os.getpid())
 
     def answers(self, asked: list[Asked]) -> list[str]:
@@ -128,12 +151,23 @@ def loaded() -> tuple[Model, float]:
     return Model(), time.time()
 
 
-def decoded(path: str) -> Image.Image:
+def decoded(path: str, max_side: int) -> Image.Image:
     """Read, decode and resize a picture."""
-    jpeg = prepare(Path(path).read_bytes(), config().images.max_side)
+    jpeg = prepare(Path(path).read_bytes(), max_side)
     image = Image.open(io.BytesIO(jpeg))
     image.load()
     return image
+
+
+def chats(rules: RequestRules, rows: list[dict[str, Any]]) -> list[Asked]:
+    """Return what is asked about the products of a shop, their pictures decoded."""
+
+    def one(row: dict[str, Any]) -> Asked:
+        image = decoded(row["image"], rules.max_side)
+        return Asked.of(rules, image, row["category"], row["item_id"])
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(one, rows))
 
 
 def recipe(spark: SparkSession, shop: Path, table: str) -> tuple[int, float]:
@@ -147,25 +181,22 @@ def recipe(spark: SparkSession, shop: Path, table: str) -> tuple[int, float]:
     rows.mapInPandas(described, ddl).write.format("delta").saveAsTable(table)
     finished = time.time()
     found = spark.table(table).select("answer", "loaded_at").collect()
-    return _n_json(row["answer"] for row in found), finished - found[0]["loaded_at"]
+    return n_json(row["answer"] for row in found), finished - found[0]["loaded_at"]
 
 
 def described(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
     """Answer frame by frame, BATCH rows a call."""
     model, loaded_at = loaded()
+    rules = request_rules(config())
     for frame in frames:
         for start in range(0, len(frame), BATCH):
             rows = frame.iloc[start : start + BATCH]
-            columns = (rows["image"], rows["category"], rows["item_id"])
-            asked = [
-                Asked.of(decoded(path), category, item_id)
-                for path, category, item_id in zip(*columns, strict=True)
-            ]
-            answers = model.answers(asked)
+            answers = model.answers(chats(rules, rows.to_dict("records")))
             yield rows[["item_id"]].assign(answer=answers, loaded_at=loaded_at)
 
 
-def _n_json(answers: Iterator[str]) -> int:
+def n_json(answers: Iterable[str]) -> int:
+    """Return how many of the answers are JSON objects."""
     n = 0
     for answer in answers:
         try:
@@ -179,10 +210,10 @@ def main() -> None:
     """Describe a shop offline: pictures decoded beforehand, all of them in one call."""
     rows = pq.read_table(Path(sys.argv[1]) / "items.parquet").to_pylist()
     model, _ = loaded()
-    asked = [Asked.of(decoded(r["image"]), r["category"], r["item_id"]) for r in rows]
+    asked = chats(request_rules(config()), rows)
     started = time.time()
     answers = model.answers(asked)
-    found = {"seconds": time.time() - started, "answers": _n_json(iter(answers))}
+    found = {"seconds": time.time() - started, "answers": n_json(answers)}
     sys.stdout.write(json.dumps(found) + "\n")
 
 
