@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import uuid
@@ -82,14 +83,28 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
-@pytest.fixture
-def names(spark: SparkSession) -> Iterator[TableNames]:
-    """Return a schema of its own for the test, dropped afterwards."""
+@contextlib.contextmanager
+def fresh_schema(spark: SparkSession) -> Iterator[TableNames]:
+    """Return a schema that nobody else uses, dropped afterwards."""
     from vlm4rec_spark.delta import TableNames
 
     fresh = TableNames(None, f"t_{uuid.uuid4().hex[:12]}")
     yield fresh
     spark.sql(f"DROP SCHEMA IF EXISTS {fresh.qualified_schema} CASCADE")
+
+
+@pytest.fixture
+def names(spark: SparkSession) -> Iterator[TableNames]:
+    """Return a schema of its own for the test."""
+    with fresh_schema(spark) as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="module")
+def shared_names(spark: SparkSession) -> Iterator[TableNames]:
+    """Return a schema for runs that several tests of a file look at."""
+    with fresh_schema(spark) as fresh:
+        yield fresh
 
 
 @pytest.fixture

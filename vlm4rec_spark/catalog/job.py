@@ -83,7 +83,7 @@ def _upsert_items(context: RunContext, source: DataFrame) -> dict[str, int]:
     counts = {name: int(found.get(name, 0)) for name in ("new", "changed", "left")}
     if any(counts.values()):
         rows = staged.select(*ITEMS.column_names)
-        delta.merge_on_key(context.spark, rows, ITEMS, context.names)
+        delta.merge_on_key(context.spark, rows, ITEMS, context.names, changes_only=True)
     return counts
 
 

@@ -102,7 +102,7 @@ def _set_request_keys(context: RunContext, images: DataFrame, spec: WorkerSpec) 
     hashes = plan.primary_pictures(images, context.config.images.max_images)
     items = delta.read(context.spark, ITEMS, context.names)
     changed = plan.with_request_keys(items, hashes, spec.rules)
-    delta.merge_on_key(context.spark, changed, ITEMS, context.names)
+    delta.merge_on_key(context.spark, changed, ITEMS, context.names, changes_only=True)
 
 
 def _pending(context: RunContext) -> DataFrame:
@@ -138,15 +138,13 @@ def _copy(context: RunContext, images: DataFrame, followers: DataFrame) -> int:
 
 
 def _wanted(context: RunContext, followers: DataFrame) -> Wanted:
-    items, _, _ = _read(context)
-    row = items.agg(
-        F.countDistinct("request_key").alias("wanted"),
-        F.expr("count_if(request_key IS NULL)").alias("without"),
-    ).first()
+    items, descriptions, _ = _read(context)
     has_copies = context.config.describe.near_duplicates is not None
     n_followers = followers.count() if has_copies else 0
-    to_send = _pending(context).count() - n_followers
-    return Wanted(row["wanted"], to_send, row["without"], n_followers) if row else Wanted()
+    row = plan.wanted(items, descriptions, with_copies=has_copies).first()
+    if row is None:
+        return Wanted()
+    return Wanted(row["wanted"], row["pending"] - n_followers, row["without"], n_followers)
 
 
 def _queue(

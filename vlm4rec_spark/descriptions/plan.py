@@ -116,8 +116,7 @@ def pending(
         .agg(F.min(F.struct("item_id", "category", "title")).alias("first"))
         .select("request_key", "first.*")
     )
-    is_own = F.lit(with_copies) | F.col("copied_from").isNull()
-    settled = descriptions.where(is_settled() & is_own).select("request_key")
+    settled = _settled(descriptions, with_copies=with_copies)
     attempts = log.groupBy("request_key").agg(F.max("attempt").alias("attempts"))
     return (
         wanted.join(settled, "request_key", "left_anti")
@@ -125,6 +124,28 @@ def pending(
         .withColumn("attempt", (F.coalesce("attempts", F.lit(0)) + 1).cast("int"))
         .drop("attempts")
     )
+
+
+def wanted(items: DataFrame, descriptions: DataFrame, *, with_copies: bool = False) -> DataFrame:
+    """Return one row: requests `wanted`, those `pending`, and items `without` a request.
+
+    Args:
+        items: the table `items`.
+        descriptions: the table `descriptions`.
+        with_copies: as for `pending`.
+    """
+    requests = items.groupBy("request_key").agg(F.count("*").alias("items"))
+    settled = _settled(descriptions, with_copies=with_copies).withColumn("is_done", F.lit(True))
+    return requests.join(settled, "request_key", "left").selectExpr(
+        "count(request_key) AS wanted",
+        "count_if(request_key IS NOT NULL AND is_done IS NULL) AS pending",
+        "coalesce(sum(items) FILTER (WHERE request_key IS NULL), 0) AS without",
+    )
+
+
+def _settled(descriptions: DataFrame, *, with_copies: bool) -> DataFrame:
+    is_own = F.lit(with_copies) | F.col("copied_from").isNull()
+    return descriptions.where(is_settled() & is_own).select("request_key")
 
 
 def queued(
