@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pytest
@@ -11,17 +11,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.topk_pieces import clustered, snapshot, unit
+from vlm4rec_spark.config_lists import TopkConfig
 from vlm4rec_spark.errors import EngineError
 from vlm4rec_spark.topk.audit import recall_of
 from vlm4rec_spark.topk.engines import leaves as leaves_module
 from vlm4rec_spark.topk.engines import scann
-from vlm4rec_spark.topk.engines.choice import Sample, chosen_engine, estimated_costs, tuned
+from vlm4rec_spark.topk.engines.choice import (
+    EngineSpec,
+    Sample,
+    chosen_engine,
+    estimated_costs,
+    tuned,
+)
 from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.engines.leaves import Leaves, build_leaves
 from vlm4rec_spark.topk.engines.list_major import ListMajorEngine
 from vlm4rec_spark.topk.engines.selection import best_of
 from vlm4rec_spark.topk.ranking import ranked
+from vlm4rec_spark.topk.tuning import serves_again
 
 if TYPE_CHECKING:
     from vlm4rec_spark.topk.engines.interface import Engine, Vectors
@@ -209,6 +217,24 @@ def test_the_engine_is_chosen_by_what_it_would_cost() -> None:
     costs = estimated_costs(1_000_000, 1_000_000, 1e-8)
     assert costs["list_major"] < costs["exact"] / 20
     assert set(estimated_costs(100, 10, 1e-8)) == {"exact"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "target", "before", "serves"),
+    [
+        ("auto", 0.99, "list_major", True),
+        ("auto", 0.99, "scann", False),  # whose files are not there
+        ("auto", 1.0, "list_major", False),
+        ("auto", 1.0, "exact", True),
+        ("exact", 0.99, "list_major", False),
+        ("scann", 0.99, "scann", True),
+    ],
+)
+def test_the_engine_of_the_run_before_serves_again_where_it_could_be_chosen_now(
+    asked: Literal["auto", "exact", "scann"], target: float, before: str, serves: bool
+) -> None:
+    settings = TopkConfig(engine=asked, recall_target=target)
+    assert serves_again(settings, EngineSpec(before, 3)) == serves
 
 
 def test_recall_counts_ties_as_hits_and_empty_places_as_misses() -> None:

@@ -24,7 +24,7 @@ from vlm4rec_spark.topk.facts_job import check_rules, rerank_of, take_beside, ta
 from vlm4rec_spark.topk.lists import ListSpec
 from vlm4rec_spark.topk.lists_job import Work, write_all, write_changed
 from vlm4rec_spark.topk.snapshot_job import taken_snapshot
-from vlm4rec_spark.topk.tuning import audit, engine_for
+from vlm4rec_spark.topk.tuning import audit, engine_for, serves_again
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -112,10 +112,12 @@ def _searching(
     start, n_users = begun
     target = context.config.topk.recall_target
     if not start.anew and start.before:
-        before = _with(spec, EngineSpec(*start.before.engine))
-        audited = _recall(context, rows, before)
-        if audited.mean >= target:
-            return before, audited
+        engine = EngineSpec(*start.before.engine)
+        if serves_again(context.config.topk, engine):
+            before = _with(spec, engine)
+            audited = _recall(context, rows, before)
+            if audited.mean >= target:
+                return before, audited
     spec = _with(spec, _engine(context, rows, spec, n_users))
     audited = _recall(context, rows, spec)
     if audited.mean < target:

@@ -68,6 +68,15 @@ def engine_for(
     return EngineSpec(name, width)
 
 
+def serves_again(settings: TopkConfig, before: EngineSpec) -> bool:
+    """Tell whether the engine of an earlier run is one that could be chosen now."""
+    if settings.engine != "auto":
+        return before.name == settings.engine
+    if settings.recall_target >= 1:
+        return before.name == "exact"
+    return before.name != "scann"  # the matrix has its files only where it is asked for
+
+
 def audit(
     snapshot: Snapshot,
     sample: pa.Table,
