@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from tests.shop_log import log_settings
+from tests.shop_log import log_settings, write_log
 from vlm4rec_spark import delta, testing
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.embeddings.encoders import encoder_spec
@@ -162,7 +162,7 @@ def make_context(
     """Return a context over the shop's log, reports under the folder."""
     path = folder / "log"
     if not path.exists():
-        spark.createDataFrame(pa.Table.from_pylist(log_rows())).write.parquet(str(path))
+        write_log(path, log_rows())
     config = load_config(
         None,
         [

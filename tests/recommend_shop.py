@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from tests.shop_log import log_settings
+from tests.shop_log import log_settings, write_log
 from vlm4rec_spark import delta
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.profiles import job as profiles_job
@@ -100,8 +100,7 @@ def make_context(
     """Return a context whose interactions are `log_rows` in so many partitions."""
     path = folder / f"log-{partitions}"
     if not path.exists():
-        frame = spark.createDataFrame(pa.Table.from_pylist(log_rows()))
-        frame.repartition(partitions).write.parquet(str(path))
+        write_log(path, log_rows(), partitions)
     config = load_config(
         None,
         [

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from vlm4rec_spark import delta, testing
@@ -42,7 +43,7 @@ SMALLEST_FILE = 2048
 def ingested(spark: SparkSession, names: TableNames, tmp_path: Path) -> RunContext:
     """Return a shop of six items with a picture each, ready to be described in three slices."""
     path = tmp_path / "items.parquet"
-    testing.to_frame(spark, testing.catalog(N, side=32)).write.parquet(str(path))
+    pq.write_table(testing.catalog(N, side=32), path)
     given = ["sources.items.format=parquet", f"sources.items.path={path}"]
     given += ["describe.engine.kind=fake", "describe.attributes=fashion", "describe.slice_rows=2"]
     context = RunContext(spark, load_config(None, given), names, "run")

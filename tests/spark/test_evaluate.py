@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
@@ -50,13 +51,13 @@ def test_words_find_new_items_and_what_cannot_know_them_scores_zero(
             "place": [1, 2, 3] * shop.N_USERS,
         }
     )
-    spark.createDataFrame(lists).write.parquet(str(tmp_path / "theirs"))
+    pq.write_table(lists, tmp_path / "theirs.parquet")
     context = shop.make_context(
         spark, names, tmp_path,
         "evaluate.profile_arms={last_2: {max_history: 2}, "
         "kindless: {facets: {style: 0, material: 0}}}",
         "evaluate.sources=[{name: theirs, holds: lists, format: parquet, path: "
-        f"{tmp_path}/theirs, columns: {{user_id: user, item_id: item, rank: place}}}}]",
+        f"{tmp_path}/theirs.parquet, columns: {{user_id: user, item_id: item, rank: place}}}}]",
     )  # fmt: skip
     shop.fill(context)
     report = job.run(context)

@@ -23,6 +23,7 @@ from tests.recommend_shop import (
     recommend,
     write,
 )
+from tests.shop_log import write_log
 from tests.unit.topk_pieces import history, item_table, unit
 from vlm4rec_spark import delta
 from vlm4rec_spark.errors import ConfigError, RecallError, SourceError
@@ -184,7 +185,7 @@ def test_rules_segments_and_pins_hold_for_every_list(
     fill_shop(spark, names)
     users = [{"customer": f"u{u:02d}", "market": "DE" if u % 2 else "FR"} for u in range(USERS)]
     users.append({"customer": "new here", "market": "DE"})
-    spark.createDataFrame(pa.Table.from_pylist(users)).write.parquet(f"{tmp_path}/users")
+    write_log(tmp_path / "users", users)
     context = make_context(
         spark, names, tmp_path,
         "topk.rules=[\"item_id <> 'i03'\", \"title LIKE 'Item%'\"]",
@@ -228,8 +229,8 @@ def test_returns_interests_and_centring_shape_profiles_and_lists(
             ("sender", "i02", "return"),
         )
     ]
-    path = f"{tmp_path}/log-with-returns"
-    spark.createDataFrame(pa.Table.from_pylist([*log_rows(), *extra])).write.parquet(path)
+    path = tmp_path / "log-with-returns"
+    write_log(path, [*log_rows(), *extra])
     settings = (
         f"sources.interactions.path={path}",
         "profiles.events={view: 1, purchase: 5, return: -5}",

@@ -7,8 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from tests.recommend_shop import (
     ITEMS_IN_SHOP,
     NOW,
@@ -20,6 +18,7 @@ from tests.recommend_shop import (
     vector,
     write,
 )
+from tests.shop_log import write_log
 from vlm4rec_spark import delta
 from vlm4rec_spark.tables import ITEM_VECTORS, ITEMS, PROFILES, RECOMMENDATIONS, SIMILAR_ITEMS
 
@@ -82,8 +81,8 @@ def test_what_changed_is_made_anew_and_equals_a_full_run(
     assert "no finished run" in topk.bottleneck
     before = {spec: rows_of(first, spec) for spec in TABLES}
 
-    log = f"{tmp_path}/later-log"
-    spark.createDataFrame(pa.Table.from_pylist(changed_log())).write.parquet(log)
+    log = tmp_path / "later-log"
+    write_log(log, changed_log())
     change_shop(spark, names)
     settings = (*CHANGED, f"sources.interactions.path={log}")
     second = replace(make_context(spark, names, tmp_path, *settings), run_id="second")

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from tests.recommend_shop import NOW, Row, make_context, write
+from tests.shop_log import write_log
 from vlm4rec_spark import Edit, Pipeline, delta
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec
@@ -55,7 +56,7 @@ def test_sentences_and_profiles_are_searched_from_edited_in_words_and_in_batches
             ("cy", "shirt silk", "stare"),
         )
     ]
-    spark.createDataFrame(pa.Table.from_pylist(log)).write.parquet(f"{tmp_path}/events")
+    write_log(tmp_path / "events", log)
     context = make_context(
         spark, names, tmp_path, "embed.model=demo", f"sources.interactions.path={tmp_path}/events"
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -28,26 +28,32 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.spark
 Rows = list[dict[str, Any]]
-Ask = Callable[[str], Rows]
+Answers = dict[str, Rows]
+"""File -> its rows."""
 SQL = conf_folder() / "sql"
 FILES = sorted(path.relative_to(SQL).as_posix() for path in SQL.glob("*/*.sql"))
 NOW = datetime.now(timezone.utc)
 
 
-@pytest.fixture
-def ask(spark: SparkSession, names: TableNames) -> Ask:
-    """Return what runs a file in a schema where every table is there."""
+@pytest.fixture(scope="module")
+def answers(spark: SparkSession, shared_names: TableNames) -> tuple[Answers, Answers]:
+    """Return what each file answers over empty tables, and what over a shop's."""
     for spec in ALL_TABLES:
-        delta.create_table(spark, spec, names)
+        delta.create_table(spark, spec, shared_names)
+    over_empty_tables = ask(spark, shared_names)
+    fill(spark, shared_names)
+    return over_empty_tables, ask(spark, shared_names)
 
-    def run(file: str) -> Rows:
-        spark.sql(f"USE {names.qualified_schema}")
-        try:
-            return [r.asDict() for r in spark.sql((SQL / file).read_text("utf-8")).collect()]
-        finally:
-            spark.sql("USE default")
 
-    return run
+def ask(spark: SparkSession, names: TableNames) -> Answers:
+    spark.sql(f"USE {names.qualified_schema}")
+    try:
+        return {
+            file: [r.asDict() for r in spark.sql((SQL / file).read_text("utf-8")).collect()]
+            for file in FILES
+        }
+    finally:
+        spark.sql("USE default")
 
 
 def write(spark: SparkSession, names: TableNames, spec: TableSpec, *rows: dict[str, Any]) -> None:
@@ -56,7 +62,7 @@ def write(spark: SparkSession, names: TableNames, spec: TableSpec, *rows: dict[s
 
 
 def fill(spark: SparkSession, names: TableNames) -> None:
-    """Write two red and one blue item, of which one is new and one gone, and some lists."""
+    """Write two red and one blue item, of which one is new and one gone, lists, and bad runs."""
     items, answers = [], []
     for key, colour in (("a", "red"), ("b", "red"), ("c", "blue")):
         age = timedelta(days=1 if key == "c" else 200)
@@ -77,38 +83,6 @@ def fill(spark: SparkSession, names: TableNames) -> None:
         for rank, item in enumerate(listed, start=1)
     ]
     write(spark, names, RECOMMENDATIONS, *lists)
-
-
-def stage(name: str, hours: float, run: str, **more: Any) -> dict[str, Any]:
-    row = {"run_id": run, "stage": name, "started_at": NOW - timedelta(hours=hours),
-           "seconds": 10.0, "counts": [], "figures": []}  # fmt: skip
-    return {**row, **more}
-
-
-def test_every_file_runs_over_empty_tables_and_only_the_lack_of_lists_is_an_alert(ask: Ask) -> None:
-    assert {file: len(ask(file)) for file in FILES} == {
-        file: 1 if file == "alerts/lists_out_of_date.sql" else 0 for file in FILES
-    }
-
-
-def test_merchandisers_get_their_answers(spark: SparkSession, names: TableNames, ask: Ask) -> None:
-    fill(spark, names)
-    seasons = ask("merchandising/attributes_by_season.sql")
-    shares = {(r["attribute"], r["value"]): float(r["share"]) for r in seasons}
-    assert shares == {("colour", "red"): 1, ("colour", "blue"): 1, ("fit", "slim"): 1}
-    gaps = ask("merchandising/gaps_in_the_range.sql")
-    assert [(g["first_word"], g["shoppers"], g["items"]) for g in gaps] == [
-        ("colour=red", 3, 1),
-        ("colour=blue", 1, 1),
-    ]
-    exposure = {r["is_new"]: r for r in ask("merchandising/cold_items_exposure.sql")}
-    assert (exposure[True]["items"], exposure[True]["listed_items"]) == (1, 1)
-    (cost,) = ask("merchandising/cost_per_category.sql")
-    assert (cost["tokens_in"], cost["tokens_out"], float(cost["model_seconds"])) == (300, 30, 1.5)
-
-
-def test_alerts_name_what_is_wrong(spark: SparkSession, names: TableNames, ask: Ask) -> None:
-    fill(spark, names)
     good = [("audited_recall", 0.995)]
     made = [("list_rows", 5)]
     write(
@@ -117,8 +91,38 @@ def test_alerts_name_what_is_wrong(spark: SparkSession, names: TableNames, ask: 
         stage("topk", 1, "bad", figures=[("audited_recall", 0.9)], seconds=99.0),
         stage("descriptions", 1, "bad", counts=[("failed", 9), ("requests", 90)]),
     )  # fmt: skip
-    assert [r["item_id"] for r in ask("alerts/listed_but_unavailable.sql")] == ["b"]
-    assert [r["run_id"] for r in ask("alerts/failed_descriptions.sql")] == ["bad"]
-    assert [r["run_id"] for r in ask("alerts/recall_fell.sql")] == ["bad"]
-    assert [r["stage"] for r in ask("alerts/slow_stage.sql")] == ["topk"]
-    assert len(ask("alerts/lists_out_of_date.sql")) == 1, "the failed run made no lists"
+
+
+def stage(name: str, hours: float, run: str, **more: Any) -> dict[str, Any]:
+    row = {"run_id": run, "stage": name, "started_at": NOW - timedelta(hours=hours),
+           "seconds": 10.0, "counts": [], "figures": []}  # fmt: skip
+    return {**row, **more}
+
+
+def test_every_file_runs_over_empty_tables_and_only_the_lack_of_lists_is_an_alert(
+    answers: tuple[Answers, Answers],
+) -> None:
+    assert {file: len(rows) for file, rows in answers[0].items()} == {
+        file: 1 if file == "alerts/lists_out_of_date.sql" else 0 for file in FILES
+    }
+
+
+def test_merchandisers_get_their_answers(answers: tuple[Answers, Answers]) -> None:
+    told = {Path(file).stem: rows for file, rows in answers[1].items()}
+    shares = {(r["attribute"], r["value"]): float(r["share"]) for r in told["attributes_by_season"]}
+    assert shares == {("colour", "red"): 1, ("colour", "blue"): 1, ("fit", "slim"): 1}
+    gaps = [(g["first_word"], g["shoppers"], g["items"]) for g in told["gaps_in_the_range"]]
+    assert gaps == [("colour=red", 3, 1), ("colour=blue", 1, 1)]
+    exposure = {r["is_new"]: r for r in told["cold_items_exposure"]}
+    assert (exposure[True]["items"], exposure[True]["listed_items"]) == (1, 1)
+    (cost,) = told["cost_per_category"]
+    assert (cost["tokens_in"], cost["tokens_out"], float(cost["model_seconds"])) == (300, 30, 1.5)
+
+
+def test_alerts_name_what_is_wrong(answers: tuple[Answers, Answers]) -> None:
+    told = {Path(file).stem: rows for file, rows in answers[1].items()}
+    assert [r["item_id"] for r in told["listed_but_unavailable"]] == ["b"]
+    assert [r["run_id"] for r in told["failed_descriptions"]] == ["bad"]
+    assert [r["run_id"] for r in told["recall_fell"]] == ["bad"]
+    assert [r["stage"] for r in told["slow_stage"]] == ["topk"]
+    assert len(told["lists_out_of_date"]) == 1, "the failed run made no lists"
