@@ -239,6 +239,18 @@ def merge_on_key(
     return counts
 
 
+def upsert(df: DataFrame, spec: TableSpec, names: TableNames) -> None:
+    """Put rows in the place of those with their keys, or add them; what was there is not asked."""
+    spark, qualified = df.sparkSession, names.qualified(spec)
+    create_table(spark, spec, names)
+    view = f"upsert_{uuid.uuid4().hex}"
+    _cast(df, spec).createOrReplaceTempView(view)
+    try:
+        spark.sql(merge_statement(spec, qualified, view))
+    finally:
+        spark.catalog.dropTempView(view)
+
+
 def run_merge(spark: SparkSession, statement: str, qualified: str) -> MergeCounts:
     """Run a MERGE into a table and return what it wrote."""
     before = _last_version(spark, qualified)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CATALOG_STAGES = ("catalog", "descriptions", "embeddings")
+DESCRIBE_STAGES = ("catalog", "descriptions")
+CATALOG_STAGES = (*DESCRIBE_STAGES, "embeddings")
 RECOMMEND_STAGES = ("profiles", "topk")
 EVALUATE_STAGES = ("evaluation",)
 AUDIT_STAGES = ("audit",)
@@ -77,6 +78,10 @@ class Pipeline:
             Vlm4RecError: what was seen, what was expected, what to do.
         """
         return self._run("catalog_job", CATALOG_STAGES)
+
+    def describe(self) -> RunReport:
+        """Ingest and describe what is new or changed: the catalog job without its vectors."""
+        return self._run("catalog_job", DESCRIBE_STAGES)
 
     def recommend(self) -> RunReport:
         """Make profiles and top-k lists; counts and figures as `stage.name`."""

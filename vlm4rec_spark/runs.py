@@ -77,8 +77,7 @@ def record(context: RunContext, report: RunReport) -> None:
         "bottleneck": report.bottleneck,
     }
     table = pa.Table.from_pylist([row], schema=RUNS.arrow_schema())
-    frame = context.spark.createDataFrame(table)
-    delta.merge_on_key(context.spark, frame, RUNS, context.names)
+    delta.upsert(context.spark.createDataFrame(table), RUNS, context.names)
 
 
 def versions(spark_version: str) -> dict[str, str]:

@@ -34,12 +34,6 @@ Values = dict[str, str]
 
 
 @pytest.fixture(scope="module")
-def spec() -> LocalSpec:
-    """Return the server the demo uses; the first question starts it."""
-    return LocalSpec("demo", max_num_seqs=32, lease_s=60.0, start_timeout_s=500.0)
-
-
-@pytest.fixture(scope="module")
 def clear() -> list[Example]:
     """Return 100 clear pictures."""
     return [make_example(number, view="clear") for number in HELD_OUT]
@@ -68,7 +62,7 @@ def ask(
     """Return the checked answers, 'not visible' spelled out; None where invalid.
 
     Args:
-        spec: the server.
+        spec: the server; the first question starts it.
         examples: what to ask about.
         guided: force the schema.
         shift: send the picture of the example so many places on instead.
@@ -117,9 +111,9 @@ def accuracy(examples: list[Example], answers: list[Values | None], name: str) -
 
 
 @pytest.fixture(scope="module")
-def guided_answers(spec: LocalSpec, clear: list[Example]) -> list[Values | None]:
+def guided_answers(model_server: LocalSpec, clear: list[Example]) -> list[Values | None]:
     """Return the guided answers about the clear pictures."""
-    return ask(spec, clear, guided=True)
+    return ask(model_server, clear, guided=True)
 
 
 def test_the_weights_are_small_and_need_no_code() -> None:
@@ -138,14 +132,14 @@ def test_guided_answers_about_new_pictures_are_valid_and_right(
 
 
 def test_answers_without_guidance_are_valid_and_the_same(
-    spec: LocalSpec, clear: list[Example], guided_answers: list[Values | None]
+    model_server: LocalSpec, clear: list[Example], guided_answers: list[Values | None]
 ) -> None:
-    free = ask(spec, clear, guided=False)
+    free = ask(model_server, clear, guided=False)
     assert np.mean([answer is not None for answer in free]) >= 0.97
     assert np.mean([a == b for a, b in zip(free, guided_answers, strict=True)]) >= 0.95
 
 
-def test_transformers_says_what_vllm_says(spec: LocalSpec, clear: list[Example]) -> None:
+def test_transformers_says_what_vllm_says(model_server: LocalSpec, clear: list[Example]) -> None:
     asked = [replace(e, category=e.product.kind.category) for e in clear[:50]]
     packed = [jpeg(photograph(e)[0]) for e in asked]
     pictures = [Image.open(io.BytesIO(p)).convert("RGB") for p in packed]
@@ -154,20 +148,22 @@ def test_transformers_says_what_vllm_says(spec: LocalSpec, clear: list[Example])
         _checked(e, Reply(r.text, "stop", 0, 0, 0, 0.0))
         for e, r in zip(asked, replies, strict=True)
     ]
-    ours = ask(spec, asked, guided=False)
+    ours = ask(model_server, asked, guided=False)
     assert np.mean([a == b for a, b in zip(ours, theirs, strict=True)]) >= 0.95
 
 
-def test_the_picture_decides_and_not_the_question(spec: LocalSpec, clear: list[Example]) -> None:
+def test_the_picture_decides_and_not_the_question(
+    model_server: LocalSpec, clear: list[Example]
+) -> None:
     same_question = [e for e in clear if e.schema.name == "fashion"]
-    shuffled = ask(spec, same_question, guided=True, shift=7)
+    shuffled = ask(model_server, same_question, guided=True, shift=7)
     assert accuracy(same_question, shuffled, "type") < 0.35
     assert accuracy(same_question, shuffled, "colour") < 0.35
 
 
-def test_what_cannot_be_seen_is_said_to_be_not_visible(spec: LocalSpec) -> None:
+def test_what_cannot_be_seen_is_said_to_be_not_visible(model_server: LocalSpec) -> None:
     hidden = [make_example(n, view=("close-up", "dark")[n % 2]) for n in HELD_OUT[:50]]
-    answers = ask(spec, hidden, guided=True)
+    answers = ask(model_server, hidden, guided=True)
     hits = alarms = misses = 0
     for example, answer in zip(hidden, answers, strict=True):
         assert answer is not None

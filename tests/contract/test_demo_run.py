@@ -18,6 +18,7 @@ KEYS = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("model_server")
 def test_the_demo_describes_once_and_lists_nothing_seen_repeated_or_unavailable(
     tmp_path: Path,
 ) -> None:
@@ -41,6 +42,8 @@ def test_the_demo_describes_once_and_lists_nothing_seen_repeated_or_unavailable(
     assert second["vlm_requests"] == 0
     assert second["ndcg"] == first["ndcg"]
     assert second["described"] == first["described"]
+    misaligned = read_table(tmp_path / "build/demo/tables/demo_misaligned", "runs")
+    assert sorted(row["stage"] for row in misaligned) == ["catalog", "describe"]
 
     tables = tmp_path / "build/demo/tables/demo"
     shoppers = pq.read_table(tmp_path / "build/demo/shop/interactions.parquet")

@@ -27,6 +27,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.usefixtures("model_server")
 def test_wine_photographs_and_ratings_run_through_both_jobs(tmp_path: Path) -> None:
     source = {"format": "csv", "options": {"header": "true"}}
     columns = {"category": "category", "brand": "brand", "attributes": ["country", "grapes"]}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
+from tests.shop_log import write_log
 from vlm4rec_spark import delta
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.delta import TableNames
@@ -52,12 +53,11 @@ def placed(spark: SparkSession, names: TableNames, tmp_path: Path) -> RunContext
         ],
     )
     people = [MAGPIE, "someone else"]
-    for user in people:
-        profile = {"user_id": user, "interest_no": 0, "vector": [1.0], "last_event_at": NOW}
-        write(spark, located, PROFILES, profile)
-        found = {"query_id": user, "rank": 1, "item_id": "i1", "score": 0.5, "run_id": "r"}
-        write(spark, located, SEARCHES, found)
-        write(spark, located, RECOMMENDATIONS, {**LISTED, "user_id": user})
+    profile = {"interest_no": 0, "vector": [1.0], "last_event_at": NOW}
+    write(spark, located, PROFILES, *({**profile, "user_id": user} for user in people))
+    found = {"rank": 1, "item_id": "i1", "score": 0.5, "run_id": "r"}
+    write(spark, located, SEARCHES, *({**found, "query_id": user} for user in people))
+    write(spark, located, RECOMMENDATIONS, *({**LISTED, "user_id": user} for user in people))
     # An older version of the table, whose file stays behind.
     write(spark, located, RECOMMENDATIONS, {**LISTED, "user_id": MAGPIE, "item_id": "i2"})
     lists = delta.read(spark, RECOMMENDATIONS, located)
@@ -66,8 +66,7 @@ def placed(spark: SparkSession, names: TableNames, tmp_path: Path) -> RunContext
     lists.select("user_id").write.json(f"{tmp_path}/out/run-2/recommendations.jsonl")
     profiles = delta.read(spark, PROFILES, located)
     profiles.write.parquet(f"{tmp_path}/out/run-3/preview/profiles")
-    log = [{"user_id": "someone else", "item_id": "i1", "timestamp": NOW}]
-    spark.createDataFrame(pa.Table.from_pylist(log)).write.parquet(f"{tmp_path}/log")
+    write_log(tmp_path / "log", [{"user_id": "someone else", "item_id": "i1", "timestamp": NOW}])
     return RunContext(spark, config, located, "r")
 
 

@@ -11,17 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
 import pytest
 
-from vlm4rec_spark import delta, testing
-from vlm4rec_spark.catalog import job as catalog_job
-from vlm4rec_spark.config import load_config
+from tests.describe_shop import Shop
+from vlm4rec_spark import delta
 from vlm4rec_spark.descriptions import plan
 from vlm4rec_spark.descriptions.job import run
 from vlm4rec_spark.descriptions.lifeline import descendants
 from vlm4rec_spark.errors import BusyError, StorageError
-from vlm4rec_spark.runs import RunContext
 from vlm4rec_spark.spark_errors import in_our_words
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, TableSpec
 
@@ -32,6 +29,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from vlm4rec_spark.delta import TableNames
+    from vlm4rec_spark.runs import RunContext
 
 pytestmark = [pytest.mark.spark, pytest.mark.delta, pytest.mark.faults]
 N = 6
@@ -42,13 +40,9 @@ SMALLEST_FILE = 2048
 @pytest.fixture
 def ingested(spark: SparkSession, names: TableNames, tmp_path: Path) -> RunContext:
     """Return a shop of six items with a picture each, ready to be described in three slices."""
-    path = tmp_path / "items.parquet"
-    pq.write_table(testing.catalog(N, side=32), path)
-    given = ["sources.items.format=parquet", f"sources.items.path={path}"]
-    given += ["describe.engine.kind=fake", "describe.attributes=fashion", "describe.slice_rows=2"]
-    context = RunContext(spark, load_config(None, given), names, "run")
-    catalog_job.run(context)
-    return context
+    shop = Shop(spark, names, tmp_path)
+    shop.show(**{f"i{n}": n for n in range(N)})
+    return shop.context("describe.slice_rows=2")
 
 
 def jvm() -> int:

@@ -94,11 +94,20 @@ def test_words_find_new_items_and_what_cannot_know_them_scores_zero(
         job.run(context)
 
 
+@pytest.fixture(scope="module")
+def with_items(
+    spark: SparkSession, shared_names: TableNames, tmp_path_factory: pytest.TempPathFactory
+) -> RunContext:
+    """Return the context of a shop of which there are the log and the items alone."""
+    rows = [shop.item_row(n) for n in range(shop.N_ITEMS)]
+    shop.write(spark, shared_names, ITEMS, rows)
+    return shop.make_context(spark, shared_names, tmp_path_factory.mktemp("shop"))
+
+
 def test_every_row_of_the_log_meets_exactly_one_fate(
-    spark: SparkSession, names: TableNames, tmp_path: Path
+    spark: SparkSession, with_items: RunContext
 ) -> None:
-    context = shop.make_context(spark, names, tmp_path)
-    shop.write(spark, names, ITEMS, [shop.item_row(n) for n in range(shop.N_ITEMS)])
+    context = with_items
     judged = judged_events(context).where("user_id < 'u003'")
     odd = [
         shop.event(0, 1, 85), shop.event(0, 1, 86), shop.event(0, 1, 10), shop.event(77, 2, 90),
@@ -123,10 +132,9 @@ def test_every_row_of_the_log_meets_exactly_one_fate(
 
 
 def test_nothing_that_happens_after_the_cut_reaches_what_lists_are_made_from(
-    spark: SparkSession, names: TableNames, tmp_path: Path
+    with_items: RunContext,
 ) -> None:
-    context = shop.make_context(spark, names, tmp_path)
-    shop.write(spark, names, ITEMS, [shop.item_row(n) for n in range(shop.N_ITEMS)])
+    context = with_items
     judged = judged_events(context)
     later = F.col("timestamp") >= F.lit(context.config.evaluate.split.cut)
     altered = judged.withColumn("item_id", F.when(later, F.lit("i59")).otherwise(F.col("item_id")))
@@ -146,12 +154,9 @@ def test_nothing_that_happens_after_the_cut_reaches_what_lists_are_made_from(
     assert np.array_equal(pairs.users, other_pairs.users)
 
 
-def test_the_last_n_split_tests_the_last_events_of_each_user(
-    spark: SparkSession, names: TableNames, tmp_path: Path
-) -> None:
-    context = shop.make_context(spark, names, tmp_path)
-    shop.write(spark, names, ITEMS, [shop.item_row(n) for n in range(shop.N_ITEMS)])
-    fated = split.with_fates(judged_events(context), split.SplitRule("last_n", None, 1, None, None))
+def test_the_last_n_split_tests_the_last_events_of_each_user(with_items: RunContext) -> None:
+    rule = split.SplitRule("last_n", None, 1, None, None)
+    fated = split.with_fates(judged_events(with_items), rule)
     rows = fated.groupBy("user_id").agg(
         F.max(F.when(F.col("fate") == "train", F.col("timestamp"))).alias("train"),
         F.min(F.when(F.col("fate") != "train", F.col("timestamp"))).alias("after"),

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 from vlm4rec_spark import delta
 from vlm4rec_spark.config_models import AttributesByCategory
 from vlm4rec_spark.demo.evidence import changes
+from vlm4rec_spark.descriptions.report import UNDER_WAY
 from vlm4rec_spark.pipeline import Pipeline
-from vlm4rec_spark.tables import ITEM_VECTORS
+from vlm4rec_spark.tables import RUNS
 
 if TYPE_CHECKING:
     from vlm4rec_spark.config import Config
-    from vlm4rec_spark.runs import RunReport
+    from vlm4rec_spark.runs import RunContext, RunReport
 
 
 def describe_misaligned(pipeline: Pipeline, catalog: RunReport) -> None:
-    """Run the catalog job once more with the wrong prompt, where something has changed.
+    """Describe the catalogue once more with the wrong prompt, where something has changed.
 
     A shop would take `describe.attributes=photograph`; the demo's small model has learnt two
     prompts, for clothes and for homes, and none about photographs. So a dress is described as
@@ -27,10 +28,17 @@ def describe_misaligned(pipeline: Pipeline, catalog: RunReport) -> None:
     config, schema = context.config, context.config.evaluate.misaligned_schema
     if schema is None:
         return
-    # The last table that the catalog job makes: there, an earlier run came to its end.
-    done = delta.table_exists(context.spark, ITEM_VECTORS, replace(context.names, schema=schema))
-    if changes([catalog]) or not done:
-        Pipeline(context.spark, with_wrong_prompt(config, schema)).catalog()
+    if changes([catalog]) or not _is_described(context, schema):
+        Pipeline(context.spark, with_wrong_prompt(config, schema)).describe()
+
+
+def _is_described(context: RunContext, schema: str) -> bool:
+    """Tell whether an earlier run came to its end."""
+    other = replace(context.names, schema=schema)
+    if not delta.table_exists(context.spark, RUNS, other):
+        return False
+    rows = delta.read(context.spark, RUNS, other).where("stage = 'describe'")
+    return not rows.where(rows["bottleneck"] != UNDER_WAY).isEmpty()
 
 
 def with_wrong_prompt(config: Config, schema: str) -> Config:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from vlm4rec_spark.config_models import CostConfig, DescribeConfig
 
 MOST_CAUSES = 5
+UNDER_WAY = "under way"
+"""What held a stage up that has not ended yet."""
 FULL = 0.8
 """From this share of its places on a server counts as full."""
 
@@ -167,7 +169,7 @@ def progress_report(tally: Tally, prices: CostConfig, share: float, seconds: flo
     counts = {"described": tally.described, "failed": tally.failed}
     per_s = tally.rows / max(seconds, 1e-9)
     figures = {"share_done": share, "requests_per_s": per_s, "cost": tally.cost(prices)}
-    return RunReport("describe", counts, figures, seconds, "under way")
+    return RunReport("describe", counts, figures, seconds, UNDER_WAY)
 
 
 def check_failures(tally: Tally, settings: DescribeConfig) -> None:
