@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.spark
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 USERS, LENGTH = 40, 5
+THREE_SLICES = "publish.postgres.slices=3"
 LISTS = "SELECT user_id, rank, item_id FROM vlm4rec.recommendations ORDER BY user_id, rank"
 
 
@@ -95,7 +96,7 @@ def context_for(
         f"publish.postgres.url={shop.jdbc_url}",
         "publish.postgres.user=shop",
         "publish.postgres.password='${env:SHOP_DB_PASSWORD}'",
-        "publish.postgres.slices=3",
+        "publish.postgres.slices=1",
         "publish.tables=[recommendations]",
     ]
     config = load_config(None, [*(where or []), *settings])
@@ -133,7 +134,7 @@ def test_readers_see_the_run_before_or_this_one_but_never_a_mixture(
     spark: SparkSession, names: TableNames, shop: Postgres
 ) -> None:
     fill(spark, names, shift=0)
-    job.run(context_for(spark, names, shop))
+    job.run(context_for(spark, names, shop, THREE_SLICES))
     seen: set[tuple[str, ...]] = set()
     stop = threading.Event()
 
@@ -148,7 +149,7 @@ def test_readers_see_the_run_before_or_this_one_but_never_a_mixture(
     try:
         for shift in (1, 2):
             fill(spark, names, shift=shift, users=USERS - shift)
-            job.run(context_for(spark, names, shop, run=f"r{shift}"))
+            job.run(context_for(spark, names, shop, THREE_SLICES, run=f"r{shift}"))
     finally:
         stop.set()
         reader.join()
@@ -162,7 +163,7 @@ def test_a_run_that_died_goes_on_behind_its_last_slice_while_readers_keep_the_ol
     spark: SparkSession, names: TableNames, shop: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(spark, names, shift=0)
-    job.run(context_for(spark, names, shop))
+    job.run(context_for(spark, names, shop, THREE_SLICES))
     before = shop.rows(LISTS)
     fill(spark, names, shift=1)
     written: list[int] = []
@@ -176,10 +177,10 @@ def test_a_run_that_died_goes_on_behind_its_last_slice_while_readers_keep_the_ol
 
     monkeypatch.setattr(job, "_write_slice", dies_in_the_third)
     with pytest.raises(KeyboardInterrupt):
-        job.run(context_for(spark, names, shop, run="r2"))
+        job.run(context_for(spark, names, shop, THREE_SLICES, run="r2"))
     assert shop.rows(LISTS) == before
     monkeypatch.setattr(job, "_write_slice", original)
-    report = job.run(context_for(spark, names, shop, run="r2"))
+    report = job.run(context_for(spark, names, shop, THREE_SLICES, run="r2"))
     assert report.counts["slices_reused"] == 2
     assert report.counts["recommendations_changed"] == USERS * LENGTH
     assert {row[2].split("-")[0] for row in shop.rows(LISTS)} == {"i1"}
@@ -193,9 +194,9 @@ def test_slices_of_an_older_state_are_not_mixed_with_newer_ones(
     with monkeypatch.context() as patch:
         patch.setattr(job, "_check_size", lambda *_: (_ for _ in ()).throw(PublishError("stop")))
         with pytest.raises(PublishError, match="stop"):
-            job.run(context_for(spark, names, shop))
+            job.run(context_for(spark, names, shop, THREE_SLICES))
     fill(spark, names, shift=1)
-    report = job.run(context_for(spark, names, shop))
+    report = job.run(context_for(spark, names, shop, THREE_SLICES))
     assert report.counts["slices_reused"] == 0
     assert {row[2].split("-")[0] for row in shop.rows(LISTS)} == {"i1"}
 
