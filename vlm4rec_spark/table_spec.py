@@ -41,6 +41,15 @@ def sql_type(kind: pa.DataType) -> str:
     return _SQL_TYPES[kind]
 
 
+def schema_ddl(schema: pa.Schema) -> str:
+    """Return 'a STRING, b INT' as mapInArrow takes it.
+
+    >>> schema_ddl(pa.schema([("a", pa.string()), ("b", pa.int32())]))
+    '`a` STRING, `b` INT'
+    """
+    return ", ".join(f"`{field.name}` {sql_type(field.type)}" for field in schema)
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of a table."""
@@ -76,8 +85,7 @@ class TableSpec:
 
     def spark_ddl(self, *names: str) -> str:
         """Return 'a STRING, b INT' of all columns or of those named, as mapInArrow takes it."""
-        by_name = {c.name: f"`{c.name}` {sql_type(c.type)}" for c in self.columns}
-        return ", ".join(by_name[name] for name in names or self.column_names)
+        return schema_ddl(self.arrow_schema(*names))
 
     def create_statement(
         self, qualified: str, location: str | None = None, *, with_checks: bool = False

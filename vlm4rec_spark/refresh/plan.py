@@ -22,7 +22,7 @@ from vlm4rec_spark.refresh.lists import (
     with_empty,
 )
 from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
-from vlm4rec_spark.topk.lists import FLOOR
+from vlm4rec_spark.topk.list_table import FLOOR
 from vlm4rec_spark.topk.plan import SearchSpec, as_written, neighbour_table
 from vlm4rec_spark.topk.snapshot import read_array
 

@@ -13,18 +13,20 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark.profiles.plan import USERS_A_SEARCH, blocks
 from vlm4rec_spark.profiles.vectors import histories
+from vlm4rec_spark.table_spec import schema_ddl
 from vlm4rec_spark.tables import COMPLEMENTS, RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk.engines.choice import open_engine, open_parted
 from vlm4rec_spark.topk.engines.interface import Masks
-from vlm4rec_spark.topk.engines.parts import Foreseen, Listener, parts, searched
-from vlm4rec_spark.topk.lists import (
-    FLOOR,
-    ListSpec,
-    allowed_lines,
-    block_lists,
-    first_candidates,
-    places,
+from vlm4rec_spark.topk.engines.parts import (
+    NOTES,
+    QUESTIONS,
+    Foreseen,
+    Listener,
+    parts,
+    searched,
 )
+from vlm4rec_spark.topk.list_table import FLOOR, places
+from vlm4rec_spark.topk.lists import ListSpec, allowed_lines, block_lists, first_candidates
 from vlm4rec_spark.topk.outfits import Completion, completed
 from vlm4rec_spark.topk.ranking import ranked
 from vlm4rec_spark.topk.reasons import SHOWN, complement_reasons, similar_reasons
@@ -44,8 +46,6 @@ ITEMS_A_BLOCK = 4096
 USERS_A_LATE_SEARCH = 256
 """Of late fusion in shards: a user asks for each liked item, and what all shards have for all users
 of a block comes together."""
-QUESTIONS = "block BIGINT, question BINARY, k INT, vector BINARY, allowed BINARY, hidden BINARY"
-NOTES = "block BIGINT, question BINARY, rows ARRAY<INT>, scores ARRAY<FLOAT>"
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def questions(history: DataFrame, n_users: int, spec: SearchSpec) -> DataFrame:
         return listener.questions()
 
     rows = _in_blocks(history, n_users, spec)
-    return rows.groupBy("block").applyInArrow(listen, QUESTIONS)
+    return rows.groupBy("block").applyInArrow(listen, schema_ddl(QUESTIONS))
 
 
 def notes(asked: DataFrame, spec: SearchSpec) -> DataFrame:
@@ -131,7 +131,7 @@ def notes(asked: DataFrame, spec: SearchSpec) -> DataFrame:
 
         return build
 
-    shards = [asked.mapInArrow(search(shard), NOTES) for shard in range(spec.shards)]
+    shards = [asked.mapInArrow(search(shard), schema_ddl(NOTES)) for shard in range(spec.shards)]
     return reduce(lambda one, other: one.union(other), shards)
 
 
@@ -180,7 +180,7 @@ def similar_items(rows: DataFrame, spec: SearchSpec) -> DataFrame:
         made = neighbours(snapshot, targets, spec.lists.k, engine)
         return as_written(made, SIMILAR_ITEMS.arrow_schema(), spec.run_id)
 
-    found = notes(rows.mapInArrow(listen, QUESTIONS), spec)
+    found = notes(rows.mapInArrow(listen, schema_ddl(QUESTIONS)), spec)
     in_blocks = rows.selectExpr("id", f"id div {ITEMS_A_BLOCK} AS block")
     return _made(in_blocks, found, spec, make, ddl)
 

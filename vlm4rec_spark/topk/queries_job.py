@@ -21,7 +21,7 @@ from vlm4rec_spark.topk.edits import STRENGTH, Edit
 from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.landing import landed
-from vlm4rec_spark.topk.lists import places
+from vlm4rec_spark.topk.list_table import places
 from vlm4rec_spark.topk.ranking import ranked
 from vlm4rec_spark.topk.search import Searchable
 from vlm4rec_spark.topk.snapshot import load_snapshot, read_array

@@ -13,7 +13,7 @@ from vlm4rec_spark.topk import plan
 from vlm4rec_spark.topk.engines.choice import EngineSpec
 from vlm4rec_spark.topk.job import search_spec
 from vlm4rec_spark.topk.landing import landed
-from vlm4rec_spark.topk.lists import FLOOR
+from vlm4rec_spark.topk.list_table import FLOOR
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
