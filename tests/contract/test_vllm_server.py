@@ -8,6 +8,8 @@ import io
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 from PIL import Image
 
 from vlm4rec_spark.config import load_config
-from vlm4rec_spark.descriptions import lifeline
+from vlm4rec_spark.descriptions import lifeline, plugin
 from vlm4rec_spark.descriptions.confidence import value_confidences
 from vlm4rec_spark.descriptions.engine import EngineFailure, Reply
 from vlm4rec_spark.descriptions.local import DEMO_MODEL, LocalClient, LocalSpec, model_path
@@ -41,6 +43,18 @@ def jpeg() -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (90, 120), (20, 90, 160)).save(out, "JPEG")
     return out.getvalue()
+
+
+def test_what_vllm_calls_to_spin_is_where_our_servers_nap() -> None:
+    module = "vllm.distributed.device_communicators.shm_broadcast"
+    told = "from vlm4rec_spark.descriptions.plugin import register; register(); "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{told}import {module} as spinning; spinning.sched_yield()"
+         "; print(spinning.sched_yield.__module__)"],
+        env={**os.environ, plugin.SWITCH: "1", plugin.NAPS: "1"},
+        stdout=subprocess.PIPE, check=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.split()[-1] == plugin.__name__
 
 
 async def ask(client: LocalClient, pictures: list[bytes]) -> list[Reply | EngineFailure]:

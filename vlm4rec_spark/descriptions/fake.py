@@ -22,6 +22,7 @@ FAULTS = ("refuse", "busy", "truncate", "babble", "wrong_value", "silence")
 length limit, an answer that is no JSON, values that are not allowed, an empty answer."""
 
 WORDS = ("soft", "plain", "warm", "light", "bold", "neat", "relaxed", "crisp", "weekend", "evening")
+WORDS_A_TEXT = 8
 
 
 @dataclass(frozen=True)
@@ -126,5 +127,4 @@ def _answer(body: dict[str, Any]) -> dict[str, str]:
 def _value(rng: random.Random, spec: dict[str, Any]) -> str:
     if "enum" in spec:
         return str(rng.choice(spec["enum"]))
-    room = int(spec.get("maxLength", 60)) // 12
-    return " ".join(rng.choice(WORDS) for _ in range(max(1, min(room, 8))))
+    return " ".join(rng.choice(WORDS) for _ in range(WORDS_A_TEXT))

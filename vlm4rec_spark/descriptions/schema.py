@@ -15,9 +15,6 @@ from vlm4rec_spark.errors import ConfigError, near
 NOT_VISIBLE = "not visible"
 """The answer that is always allowed: the picture does not show this attribute."""
 
-CHARACTERS_A_WORD = 12
-"""Room for one word in a free-text field, used for the schema's `maxLength`."""
-
 
 @dataclass(frozen=True)
 class Field:
@@ -72,7 +69,9 @@ def json_schema(schema: AttributeSchema, category: str | None) -> dict[str, Any]
 def _property(field: Field) -> dict[str, Any]:
     if field.values:
         return {"type": "string", "enum": [*field.values, NOT_VISIBLE]}
-    return {"type": "string", "maxLength": field.max_words * CHARACTERS_A_WORD}
+    # No `maxLength`: what may follow each character of a counted string is worked out anew, which
+    # takes as long as a small model. `max_tokens` bounds the answer, and `parse_answer` the words.
+    return {"type": "string"}
 
 
 def load_attributes(name: str, folders: tuple[Path, ...]) -> AttributeSchema:
