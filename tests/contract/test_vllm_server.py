@@ -47,13 +47,18 @@ def jpeg() -> bytes:
 
 def test_what_vllm_calls_to_spin_is_where_our_servers_nap() -> None:
     module = "vllm.distributed.device_communicators.shm_broadcast"
-    told = "from vlm4rec_spark.descriptions.plugin import register; register(); "
+    told = (
+        "from vlm4rec_spark.descriptions.plugin import register; register(); "
+        f"import {module} as spinning; spinning.sched_yield(); "
+        "print(spinning.sched_yield.__module__)"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", f"{told}import {module} as spinning; spinning.sched_yield()"
-         "; print(spinning.sched_yield.__module__)"],
+        [sys.executable, "-c", told],
         env={**os.environ, plugin.SWITCH: "1", plugin.NAPS: "1"},
-        stdout=subprocess.PIPE, check=True, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
     assert done.stdout.split()[-1] == plugin.__name__
 
 
