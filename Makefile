@@ -117,8 +117,9 @@ bench-scale: $(INSTALLED) ## CPU, memory and requests of the catalog job, fake e
 		--slice-rows $(or $(SLICE_ROWS),20000)
 
 .PHONY: bench-describe
-bench-describe: $(INSTALLED) ## The describe stage over LLM.chat, offline and per batch (PICTURES=, ROUNDS=)
-	$(BIN)/python -m tests.bench.describe --pictures $(or $(PICTURES),2000) --rounds $(or $(ROUNDS),3)
+bench-describe: $(INSTALLED) ## The describe stage over LLM.chat, offline and per batch (PICTURES=, ROUNDS=, SIDE=)
+	$(BIN)/python -m tests.bench.describe --pictures $(or $(PICTURES),2000) \
+		--rounds $(or $(ROUNDS),3) --side $(or $(SIDE),640)
 
 .PHONY: bench-gpu
 bench-gpu: ## The describe stage's core over LLM.chat on a GPU, 7B shapes (GPU_PYTHON= one with the extra vlm)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SEED = 88_000
+SIDE = 640
+"""Of a picture in pixels, as shops have them."""
 BATCH = 64
 MODEL_CORE, OTHER_CORE = 0, 1
 ENGINE = ("VLLM::EngineCor", "VLLM::Worker")
@@ -46,8 +49,7 @@ ENGINE = ("VLLM::EngineCor", "VLLM::Worker")
 SETTINGS = (
     "describe.attributes=fashion",
     "describe.engine.model=demo",
-    "describe.engine.max_num_seqs=32",
-    "images.max_side=448",
+    "images.max_side=224",  # the demo model sees 128
 )
 
 
@@ -76,18 +78,22 @@ def pin_apart(pid: int) -> None:
         pin(each, MODEL_CORE if name in ENGINE else OTHER_CORE)
 
 
-def write_shop(folder: Path, n: int, first: int, side: int = 192) -> Path:
+def write_shop(folder: Path, n: int, first: int, side: int = SIDE) -> Path:
     """Write n products with a picture file each, `side` pixels, others for each `first`."""
     folder.mkdir()
-    rows = []
-    for number in range(first, first + n):
-        product = sample_product(np.random.default_rng([SEED, number]))
-        path = folder / f"{number}.jpg"
-        path.write_bytes(testing.picture(product, SEED + number, side=side))
-        row = {"item_id": f"i{number}", "title": "", "category": product.kind.category}
-        rows.append({**row, "image": str(path)})
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        written = partial(_write_product, folder, side)
+        rows = list(pool.map(written, range(first, first + n), chunksize=16))
     pq.write_table(pa.Table.from_pylist(rows), folder / "items.parquet")
     return folder
+
+
+def _write_product(folder: Path, side: int, number: int) -> dict[str, str]:
+    product = sample_product(np.random.default_rng([SEED, number]))
+    path = folder / f"{number}.jpg"
+    path.write_bytes(testing.picture(product, SEED + number, side=side))
+    row = {"item_id": f"i{number}", "title": "", "category": product.kind.category}
+    return {**row, "image": str(path)}
 
 
 def flags(config: Config) -> dict[str, Any]:
@@ -151,19 +157,25 @@ def loaded() -> tuple[Model, float]:
     return Model(), time.time()
 
 
-def decoded(path: str, max_side: int) -> Image.Image:
-    """Read, decode and resize a picture."""
-    jpeg = prepare(Path(path).read_bytes(), max_side)
-    image = Image.open(io.BytesIO(jpeg))
-    image.load()
-    return image
+def opened(raw: bytes) -> Image.Image:
+    """Decode a picture."""
+    return Image.open(io.BytesIO(raw)).convert("RGB")
 
 
-def chats(rules: RequestRules, rows: list[dict[str, Any]]) -> list[Asked]:
-    """Return what is asked about the products of a shop, their pictures decoded."""
+def chats(
+    rules: RequestRules, rows: list[dict[str, Any]], max_side: int | None = None
+) -> list[Asked]:
+    """Return what is asked about the products of a shop, their pictures decoded.
+
+    Args:
+        rules: the product's.
+        rows: the products.
+        max_side: longest side, in pixels, to which the product's own code resizes; None: as it is.
+    """
 
     def one(row: dict[str, Any]) -> Asked:
-        image = decoded(row["image"], rules.max_side)
+        raw = Path(row["image"]).read_bytes()
+        image = opened(raw if max_side is None else prepare(raw, max_side))
         return Asked.of(rules, image, row["category"], row["item_id"])
 
     with ThreadPoolExecutor() as pool:
@@ -210,7 +222,8 @@ def main() -> None:
     """Describe a shop offline: pictures decoded beforehand, all of them in one call."""
     rows = pq.read_table(Path(sys.argv[1]) / "items.parquet").to_pylist()
     model, _ = loaded()
-    asked = chats(request_rules(config()), rows)
+    rules = request_rules(config())
+    asked = chats(rules, rows, rules.max_side)
     started = time.time()
     answers = model.answers(asked)
     found = {"seconds": time.time() - started, "answers": n_json(answers)}

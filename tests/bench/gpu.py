@@ -10,10 +10,11 @@ same pictures, `LLM.chat` gets them decoded, in one call, with the flags of the 
 either, and reading the pictures from files, is left out; decoding, base64 and HTTP are in.
 
 The model is LLaVA with the sizes of LLaVA-1.5-7B and random weights: its words mean nothing, and
-the GPU takes as long as for a trained one. Tokenizer and template are the demo model's. The JSON
-schema bounds the answer's length; how many tokens both had is in the figures, and how much of the
-time the GPU was busy. Nonsense takes more of the grammar, which runs on the CPU, than real words.
-Some ten minutes, half of them to start vLLM twice. Ends with one line of JSON.
+the GPU takes as long as for a trained one. Tokenizer and template are the demo model's. As random
+words would never end, all attributes are choices, and the description is one of some given ones:
+an answer is as long as a trained model's. Where it is "not visible", the picture counts as failed.
+How many tokens both had is in the figures, and how much of the time the GPU was busy. Some ten
+minutes, half of them to start vLLM twice. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,9 +42,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.bench.describe_peers import chats, flags, n_json, write_shop
+from tests.bench.gpu_model import SHAPES, write_attributes, write_model
 from vlm4rec_spark.config import Config, load_config
 from vlm4rec_spark.descriptions.lifeline import start_time
-from vlm4rec_spark.descriptions.local import LocalSpec, model_path
+from vlm4rec_spark.descriptions.local import LocalSpec
 from vlm4rec_spark.descriptions.requests import RequestRules, request_key
 from vlm4rec_spark.descriptions.server import LocalServer
 from vlm4rec_spark.descriptions.specs import engine_spec, request_rules, worker_spec
@@ -54,33 +55,6 @@ if TYPE_CHECKING:
     from multiprocessing.queues import Queue
     from multiprocessing.synchronize import Barrier
 
-SIDE = 640
-"""Of a picture in pixels, as shops have them; the stage sends none larger than 448."""
-
-INPUT = 336
-PATCH = 14
-CONTEXT = 4096
-VISION = {
-    "hidden_act": "quick_gelu",
-    "hidden_size": 1024,
-    "image_size": INPUT,
-    "intermediate_size": 4096,
-    "num_attention_heads": 16,
-    "num_hidden_layers": 24,
-    "patch_size": PATCH,
-    "projection_dim": 768,
-}
-LANGUAGE = {
-    "head_dim": 128,
-    "hidden_size": 4096,
-    "intermediate_size": 11008,
-    "max_position_embeddings": CONTEXT,
-    "num_attention_heads": 32,
-    "num_hidden_layers": 32,
-    "num_key_value_heads": 32,
-    "vocab_size": 32064,  # of which the demo's tokenizer uses the first thousand
-}
-SHAPES = "LLaVA-1.5-7B: CLIP ViT-L/14 at 336 pixels, Llama 7B; random weights"
 LEASE_S = 3600
 WARM_UP = 32
 
@@ -117,35 +91,15 @@ def watched() -> Iterator[list[int]]:
     seen += [int(line) for line in found.split()] or [0]
 
 
-def write_model(folder: Path) -> Path:
-    """Write a model without weights: the demo model's words, the sizes of a 7B model."""
-    source = Path(model_path("demo"))
-    read = {p.stem: json.loads(p.read_text("utf-8")) for p in source.glob("*config.json")}
-    config, processor = read["config"], read["processor_config"]
-    config |= {"image_seq_length": (INPUT // PATCH) ** 2, "vision_feature_layer": -2}
-    config["vision_config"] |= VISION
-    config["text_config"] |= LANGUAGE
-    processor["patch_size"] = PATCH
-    sizes = {"crop_size": {"height": INPUT, "width": INPUT}, "size": {"shortest_edge": INPUT}}
-    processor["image_processor"] |= sizes
-    read["tokenizer_config"]["model_max_length"] = CONTEXT
-    folder.mkdir()
-    for name, content in read.items():
-        (folder / f"{name}.json").write_text(json.dumps(content, indent=2), "utf-8")
-    for name in ("tokenizer.json", "chat_template.jinja"):
-        (folder / name).write_bytes((source / name).read_bytes())
-    return folder
-
-
-def settings(model: str, seqs: int) -> Config:
+def settings(folder: Path, seqs: int) -> Config:
     """Return the configuration of both."""
     return load_config(
         None,
         [
-            "describe.attributes=fashion",
-            f"describe.engine.model={model}",
+            f"describe.attributes={folder}/attributes.yml",
+            f"describe.engine.model={folder}/model",
             f"describe.engine.max_num_seqs={seqs}",
-            "describe.engine.max_tokens=1024",  # random words end where the schema ends them
+            "describe.engine.max_tokens=1024",
             "describe.engine.server_args=[--load-format, dummy]",
             f"describe.engine.lease_s={LEASE_S}",
             "describe.engine.timeout_s=600",
@@ -236,7 +190,7 @@ def offline(config: Config, warm_up: Path, shops: list[Path]) -> Found:
 
     def ask(folders: list[Path]) -> Found:
         rows = [r for f in folders for r in pq.read_table(f / "items.parquet").to_pylist()]
-        asked = chats(rules, rows)
+        asked = chats(rules, rows, rules.max_side)
         messages, sampling = [a.messages for a in asked], [a.sampling for a in asked]
         with watched() as busy:
             started = time.monotonic()
@@ -252,10 +206,10 @@ def offline(config: Config, warm_up: Path, shops: list[Path]) -> Found:
     return ask(shops)
 
 
-def apart(model: Path, seqs: int, folder: Path) -> Found:
+def apart(seqs: int, folder: Path) -> Found:
     """Run `offline` in a process of its own, which leaves the GPU when it ends."""
-    command = [sys.executable, "-m", "tests.bench.gpu", "--offline", str(model)]
-    command += ["--folder", str(folder), "--seqs", str(seqs)]
+    command = [sys.executable, "-m", "tests.bench.gpu", "--offline", str(folder)]
+    command += ["--seqs", str(seqs)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     # vLLM's engine says good-bye on the same output.
     return Found(**json.loads(next(x for x in done.stdout.splitlines() if x.startswith("{"))))
@@ -263,15 +217,11 @@ def apart(model: Path, seqs: int, folder: Path) -> Found:
 
 def write_shops(folder: Path, n_pictures: int, tasks: int) -> None:
     """Write a shop for each task, and one to warm up with."""
+    write_shop(folder / "warm_up", WARM_UP, 0)
     each = -(-n_pictures // tasks)
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-        wanted = [pool.submit(write_shop, folder / "warm_up", WARM_UP, 0, SIDE)]
-        for task in range(tasks):
-            first = WARM_UP + task * each
-            n = min(each, n_pictures - task * each)
-            wanted.append(pool.submit(write_shop, folder / f"task_{task}", n, first, SIDE))
-        for one in wanted:
-            one.result()
+    for task in range(tasks):
+        n = min(each, n_pictures - task * each)
+        write_shop(folder / f"task_{task}", n, WARM_UP + task * each)
 
 
 def gpu_name() -> str:
@@ -310,22 +260,23 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--tasks", type=int, default=4)
     parser.add_argument("--seqs", type=int, default=128, help="max_num_seqs of both")
-    parser.add_argument("--offline", default="", metavar="MODEL", help="only LLM.chat, of --folder")
-    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--offline", type=Path, metavar="FOLDER", help="only LLM.chat, of this one")
     given = parser.parse_args()
     if given.offline:
-        shops = sorted(given.folder.glob("task_*"))
-        found = offline(settings(given.offline, given.seqs), given.folder / "warm_up", shops)
+        shops = sorted(given.offline.glob("task_*"))
+        config = settings(given.offline, given.seqs)
+        found = offline(config, given.offline / "warm_up", shops)
         sys.stdout.write(json.dumps(asdict(found)) + "\n")
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = write_model(folder / "model")
+        write_model(folder / "model")
+        write_attributes(folder / "attributes.yml")
         write_shops(folder, given.pictures, given.tasks)
-        config = settings(str(model), given.seqs)
+        config = settings(folder, given.seqs)
         ours = served(config, folder / "warm_up", sorted(folder.glob("task_*")))
         logger.info("the stage: %s", ours)
-        theirs = apart(model, given.seqs, folder)
+        theirs = apart(given.seqs, folder)
         logger.info("LLM.chat: %s", theirs)
     sys.stdout.write(json.dumps(summary(ours, theirs)) + "\n")
 
