@@ -45,7 +45,7 @@ from vlm4rec_spark.descriptions.local import LocalSpec
 from vlm4rec_spark.descriptions.server import LocalServer
 from vlm4rec_spark.descriptions.specs import engine_spec
 from vlm4rec_spark.runs import RunContext
-from vlm4rec_spark.session import build_session
+from vlm4rec_spark.session import SHORT_LIVED_JAVA, build_session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -114,7 +114,8 @@ def main() -> None:
         server = start_server()
         pin(os.getpid(), OTHER_CORE)  # what the JVM and its Python workers inherit
         try:
-            extra = {"spark.master": "local[2]"}
+            java = {"spark.driver.extraJavaOptions": SHORT_LIVED_JAVA}
+            extra = {"spark.master": "local[2]", **java}
             spark = build_session("bench-describe", extra=extra, warehouse=str(folder / "tables"))
             stage(spark, warm_up, "warm_up")
             for number, shop in enumerate(shops):
