@@ -23,12 +23,20 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"file:{tmp_path}/mlruns"
 
 
+def only_run(client: mlflow.MlflowClient) -> mlflow.entities.Run:
+    """Return the one run of the experiment."""
+    experiment = client.get_experiment_by_name("recs")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    return run
+
+
 def test_a_stage_becomes_a_run_with_parameters_metrics_and_its_report(store: str) -> None:
     options = "sources.items.options={password: hush-hush-77, url: 'jdbc:x'}"
     config = load_config(None, ["mlflow.experiment=recs", f"mlflow.tracking_uri={store}", options])
     track(config, "run-1", REPORT, {"git_commit": "abc", "nothing": None})
     client = mlflow.MlflowClient(tracking_uri=store)
-    (run,) = client.search_runs([client.get_experiment_by_name("recs").experiment_id])
+    run = only_run(client)
     assert run.info.status == "FINISHED"
     assert run.data.metrics == {"users": 7, "audited_recall": 0.99, "seconds": 2.5}
     assert run.data.params["topk.k"] == "100"
@@ -54,7 +62,7 @@ def test_an_evaluation_brings_every_metric_and_its_report_files(store: str, tmp_
     config = load_config(None, ["mlflow.experiment=recs", f"mlflow.tracking_uri={store}"])
     track(config, "run-1", report, {})
     client = mlflow.MlflowClient(tracking_uri=store)
-    (run,) = client.search_runs([client.get_experiment_by_name("recs").experiment_id])
+    run = only_run(client)
     assert run.data.metrics["all.kept.caption.NDCG_at_1000"] == 0.25
     assert len(run.data.metrics) == len(details) + 1
     assert "report.html" in {a.path for a in client.list_artifacts(run.info.run_id)}
