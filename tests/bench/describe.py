@@ -21,7 +21,6 @@ import json
 import logging
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -36,19 +35,20 @@ from tests.bench.describe_peers import (
     config,
     pin,
     pin_apart,
+    running_server,
     write_shop,
 )
+from tests.bench.figures import figures_of
 from vlm4rec_spark.catalog import job as catalog_job
 from vlm4rec_spark.delta import TableNames
 from vlm4rec_spark.descriptions import job as describe_job
-from vlm4rec_spark.descriptions.local import LocalSpec
-from vlm4rec_spark.descriptions.server import LocalServer
-from vlm4rec_spark.descriptions.specs import engine_spec
 from vlm4rec_spark.runs import RunContext
 from vlm4rec_spark.session import SHORT_LIVED_JAVA, build_session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from vlm4rec_spark.descriptions.server import LocalServer
 
 WARM_UP = 8
 LEASE_S = 3600
@@ -58,12 +58,8 @@ logger = logging.getLogger("bench")
 
 def start_server() -> LocalServer:
     """Start the server that the stage will find: its engine on one core, the rest on the other."""
-    spec = engine_spec(config(f"describe.engine.lease_s={LEASE_S}"))
-    if not isinstance(spec, LocalSpec):
-        raise TypeError(f"a local engine was expected, found {type(spec).__name__}")
-    server = LocalServer(spec)
-    server.ensure()
-    (lifeline, *_) = json.loads((spec.folder / "pids").read_text("utf-8"))
+    server = running_server(config(f"describe.engine.lease_s={LEASE_S}"))
+    (lifeline, *_) = json.loads((server.socket.parent / "pids").read_text("utf-8"))
     pin_apart(lifeline)
     return server
 
@@ -88,10 +84,7 @@ def stage(spark: SparkSession, shop: Path, schema: str) -> tuple[int, float]:
 
 def offline(shop: Path) -> tuple[int, float]:
     """Describe a shop with vLLM alone; return rows that are JSON, and seconds."""
-    command = [sys.executable, "-m", "tests.bench.describe_peers", str(shop)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    # vLLM's engine says good-bye on the same output.
-    found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+    found = figures_of("tests.bench.describe_peers", str(shop))
     return found["answers"], found["seconds"]
 
 

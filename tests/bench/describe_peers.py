@@ -30,10 +30,16 @@ from vlm4rec_spark.catalog.images import prepare
 from vlm4rec_spark.config import Config, load_config
 from vlm4rec_spark.demo.products import sample_product
 from vlm4rec_spark.descriptions.lifeline import descendants
-from vlm4rec_spark.descriptions.local import CPU_ENVIRONMENT, model_path
+from vlm4rec_spark.descriptions.local import (
+    CPU_ENVIRONMENT,
+    STRUCTURED_OUTPUTS,
+    LocalSpec,
+    model_path,
+)
 from vlm4rec_spark.descriptions.requests import Picture, Request, RequestRules, chat_body
 from vlm4rec_spark.descriptions.schema import json_schema
-from vlm4rec_spark.descriptions.specs import request_rules
+from vlm4rec_spark.descriptions.server import LocalServer
+from vlm4rec_spark.descriptions.specs import engine_spec, request_rules
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +49,8 @@ SEED = 88_000
 SIDE = 640
 """Of a picture in pixels, as shops have them."""
 BATCH = 64
+QUIET = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+"""For vLLM in a process of ours: it tells nobody and fetches nothing."""
 MODEL_CORE, OTHER_CORE = 0, 1
 ENGINE = ("VLLM::EngineCor", "VLLM::Worker")
 """How the kernel, which keeps 15 letters, names what schedules and what runs the model."""
@@ -96,6 +104,16 @@ def _write_product(folder: Path, side: int, number: int) -> dict[str, str]:
     return {**row, "image": str(path)}
 
 
+def running_server(config: Config) -> LocalServer:
+    """Start the product's own server, where it does not run; return when it answers."""
+    spec = engine_spec(config)
+    if not isinstance(spec, LocalSpec):
+        raise TypeError(f"a local engine was expected, found {type(spec).__name__}")
+    server = LocalServer(spec)
+    server.ensure()
+    return server
+
+
 def flags(config: Config) -> dict[str, Any]:
     """Return what `LLM` is given, in the words of the product's server."""
     engine = config.describe.engine
@@ -103,7 +121,7 @@ def flags(config: Config) -> dict[str, Any]:
         "model": model_path(engine.model),
         "max_num_seqs": engine.max_num_seqs,
         "limit_mm_per_prompt": {"image": 1, "video": 0},
-        "structured_outputs_config": {"backend": "guidance", "disable_any_whitespace": True},
+        "structured_outputs_config": STRUCTURED_OUTPUTS,
         "mm_processor_cache_gb": 0,
     }
 
@@ -137,7 +155,7 @@ class Model:
     def __init__(self) -> None:
         """Load the model."""
         settings = {**CPU_ENVIRONMENT, "VLLM_CPU_OMP_THREADS_BIND": str(MODEL_CORE)}
-        os.environ.update({**settings, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"})
+        os.environ.update(settings | QUIET)
         os.sched_setaffinity(0, {MODEL_CORE, OTHER_CORE})  # what the engine's process inherits
         from vllm import LLM
 

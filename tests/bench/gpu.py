@@ -41,14 +41,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.bench.describe_peers import chats, flags, n_json, write_shop
+from tests.bench.describe_peers import QUIET, chats, flags, n_json, running_server, write_shop
+from tests.bench.figures import figures_of
 from tests.bench.gpu_model import SHAPES, write_attributes, write_model
 from vlm4rec_spark.config import Config, load_config
 from vlm4rec_spark.descriptions.lifeline import start_time
-from vlm4rec_spark.descriptions.local import LocalSpec
 from vlm4rec_spark.descriptions.requests import RequestRules, request_key
-from vlm4rec_spark.descriptions.server import LocalServer
-from vlm4rec_spark.descriptions.specs import engine_spec, request_rules, worker_spec
+from vlm4rec_spark.descriptions.specs import request_rules, worker_spec
 from vlm4rec_spark.descriptions.worker import describing
 
 if TYPE_CHECKING:
@@ -161,12 +160,8 @@ def stage(config: Config, shops: list[Path]) -> Found:
 
 def served(config: Config, warm_up: Path, shops: list[Path]) -> Found:
     """Start the server, describe a few pictures, then the shops; end the server."""
-    spec = engine_spec(config)
-    if not isinstance(spec, LocalSpec):
-        raise TypeError(f"a local engine was expected, found {type(spec).__name__}")
-    server = LocalServer(spec)
     started = time.monotonic()
-    server.ensure()
+    server = running_server(config)
     logger.info("the server answers after %.0f s; its log is %s", _since(started), server.log)
     pid, _, birth = server.birth().partition("-")
     try:
@@ -180,7 +175,7 @@ def served(config: Config, warm_up: Path, shops: list[Path]) -> Found:
 
 def offline(config: Config, warm_up: Path, shops: list[Path]) -> Found:
     """Describe the shops with vLLM alone, in this process."""
-    os.environ.update({"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"})
+    os.environ.update(QUIET)
     from vllm import LLM
 
     started = time.monotonic()
@@ -208,11 +203,8 @@ def offline(config: Config, warm_up: Path, shops: list[Path]) -> Found:
 
 def apart(seqs: int, folder: Path) -> Found:
     """Run `offline` in a process of its own, which leaves the GPU when it ends."""
-    command = [sys.executable, "-m", "tests.bench.gpu", "--offline", str(folder)]
-    command += ["--seqs", str(seqs)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    # vLLM's engine says good-bye on the same output.
-    return Found(**json.loads(next(x for x in done.stdout.splitlines() if x.startswith("{"))))
+    arguments = ("--offline", str(folder), "--seqs", str(seqs))
+    return Found(**figures_of("tests.bench.gpu", *arguments))
 
 
 def write_shops(folder: Path, n_pictures: int, tasks: int) -> None:

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.bench import rivals, worker_memory
+from tests.bench.figures import rounded
 from tests.bench.processes import cpu_s_by_kind, jvm_overhead_cpu_s
 from tests.bench.replay import arithmetic
 from tests.bench.vector_shop import Shop, write_words
@@ -187,12 +188,6 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return figures
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_rounded(one) for one in value]
-    return round(value, 4) if isinstance(value, float) else value
-
-
 def _with_cpu(record: logging.LogRecord) -> bool:
     """Add to a line of the log what has been taken so far: where the job's time goes."""
     kinds = cpu_s_by_kind()
@@ -225,8 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "spark_cores": SPARK_CORES, "worker_blas_threads": 1, "python": sys.version.split()[0],
         **{name: version(name) for name in ("pyspark", "delta-spark", "numpy", "numba")},
     }  # fmt: skip
-    figures = {key: _rounded(value) for key, value in answer.items()}
-    sys.stdout.write(json.dumps(figures | facts) + "\n")
+    sys.stdout.write(json.dumps(rounded(answer, 4) | facts) + "\n")
     return 0
 
 

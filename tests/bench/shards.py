@@ -31,7 +31,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tests.bench.figures import rounded
 from tests.bench.vector_shop import Shop
+from vlm4rec_spark.benchmarks.topk import THREADS
 from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.topk.engines.choice import EngineSpec, open_engine, open_parted
 from vlm4rec_spark.topk.engines.parts import Foreseen, Listener, parts, searched
@@ -134,14 +136,6 @@ def run(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     }
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_rounded(one) for one in value]
-    return round(value, 2) if isinstance(value, float) else value
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -151,12 +145,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--width", type=int, default=40)
     parser.add_argument("--k", type=int, default=100)
     options = parser.parse_args(arguments)
-    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = (
-        "1"  # as in Spark's workers
-    )
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # as in Spark's workers
     with tempfile.TemporaryDirectory(prefix="bench-shards-", dir=".") as folder:
         answer = run(options, f"{folder}/snapshot-bench")
-    sys.stdout.write(json.dumps(_rounded(answer | vars(options))) + "\n")
+    sys.stdout.write(json.dumps(rounded(answer | vars(options), 2)) + "\n")
     return 0
 
 

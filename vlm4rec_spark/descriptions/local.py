@@ -39,6 +39,9 @@ CPU_ENVIRONMENT = {
     "VLLM_CPU_NUM_OF_RESERVED_CPU": "1" if (os.cpu_count() or 1) > 1 else "0",
 }
 
+STRUCTURED_OUTPUTS = {"backend": "guidance", "disable_any_whitespace": True}
+"""guidance is one of the two backends that can do without white space; xgrammar is no faster."""
+
 
 def model_path(model: str) -> str:
     """Return where a model is: the packaged demo model, a directory, or a hub name as it is."""
@@ -126,8 +129,6 @@ class LocalSpec:
 
     def command(self, socket: Path) -> list[str]:
         """Return the command line of the server."""
-        # Of the two that can do without white space; xgrammar is no faster.
-        structured = {"backend": "guidance", "disable_any_whitespace": True}
         # `vllm serve` is not used: it fails in the CPU build, which has another package name.
         command = [
             *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
@@ -136,7 +137,7 @@ class LocalSpec:
             *("--uds", str(socket)),
             *("--max-num-seqs", str(self.max_num_seqs)),
             *("--limit-mm-per-prompt", json.dumps({"image": self.max_images, "video": 0})),
-            *("--structured-outputs-config", json.dumps(structured)),
+            *("--structured-outputs-config", json.dumps(STRUCTURED_OUTPUTS)),
             # Every picture is sent once: a cache of prepared pictures would only cost memory.
             *("--mm-processor-cache-gb", "0"),
             "--enable-prompt-tokens-details",
