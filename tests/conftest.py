@@ -15,7 +15,6 @@ from hypothesis import settings
 from tests.ports import free_port
 from tests.postgres import Postgres, postgres_programs, running_postgres
 from tests.serverless import refuse
-from tests.small import SMALL
 from vlm4rec_spark.catalog.jdbc import POSTGRES_DRIVER
 from vlm4rec_spark.config import load_config
 
@@ -52,7 +51,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """
     from pyspark.sql.connect.client import DefaultChannelBuilder
 
-    from vlm4rec_spark.session import build_session
+    from vlm4rec_spark.session import SMALL_DATA, build_session
 
     remote = os.environ.get("VLM4REC_TEST_REMOTE") or None
     port = free_port()
@@ -64,7 +63,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         session = build_session(
             "vlm4rec-tests",
             remote=remote,
-            extra={**SMALL, **own},
+            extra={**SMALL_DATA, **own},
             warehouse=str(tmp_path_factory.mktemp("warehouse")),
             packages=(POSTGRES_DRIVER,),
         )

@@ -38,6 +38,18 @@ SHORT_LIVED_JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+
 """Java options of a JVM that works for minutes: the optimising compiler and the concurrent
 collector take more time than they save. The first compiler alone would stop at 48 MB of code."""
 
+SMALL_DATA = {
+    "spark.driver.extraJavaOptions": SHORT_LIVED_JAVA,
+    # Compiling the code of a query takes longer than a few thousand rows do.
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    # A description of every plan, for a page that nobody opens, is a tenth of the work.
+    "spark.sql.ui.explainMode": "simple",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+}
+"""Settings that spare a session over tiny tables, as those of the demo, its overhead."""
+
 
 def on_databricks() -> bool:
     """Tell whether this process runs on Databricks, where the session is given."""

@@ -12,8 +12,7 @@ from typing import Any
 import yaml
 from deltalake import DeltaTable
 
-from tests.small import SMALL
-from vlm4rec_spark.session import SHORT_LIVED_JAVA
+from vlm4rec_spark.session import SHORT_LIVED_JAVA, SMALL_DATA
 
 Rows = list[dict[str, Any]]
 JOBS = """
@@ -26,44 +25,48 @@ for job in jobs:
     report = getattr(Pipeline(spark, load_config(conf)), job)()
     print(json.dumps(dict(report.counts)))
 """
+HANGS_AFTER_S = 1300.0
+"""Many times what a command takes; below pytest's own limit, which would not show the log."""
 RUN_COLUMNS = ("run_id", "updated_at", "first_seen", "described_at", "latency_ms")
 """What may differ between two runs that do the same."""
 
 
-def vlm4rec(*arguments: str | Path, folder: Path, timeout_s: float = 600) -> str:
+def vlm4rec(*arguments: str | Path, folder: Path) -> str:
     """Run `vlm4rec ARGUMENTS` in a folder and return what it printed.
 
     Raises:
-        AssertionError: the command failed; the message holds the end of its log.
+        AssertionError: the command failed or hung; the message holds the end of its log.
     """
-    return _run(["-m", "vlm4rec_spark.cli", *(str(a) for a in arguments)], folder, timeout_s)
+    return _run(["-m", "vlm4rec_spark.cli", *(str(a) for a in arguments)], folder)
 
 
-def run_jobs(
-    conf: Path, master: str, *jobs: str, folder: Path, timeout_s: float = 600
-) -> list[dict[str, int]]:
+def run_jobs(conf: Path, master: str, *jobs: str, folder: Path) -> list[dict[str, int]]:
     """Run jobs one after the other in one session, and return the counts of each.
 
     A command for each would start a JVM for each.
 
     Raises:
-        AssertionError: a job failed; the message holds the end of its log.
+        AssertionError: a job failed or hung; the message holds the end of its log.
     """
-    settings = json.dumps({**SMALL, "spark.master": master})
-    told = _run(["-c", JOBS, str(conf), settings, *jobs], folder, timeout_s)
+    settings = json.dumps({**SMALL_DATA, "spark.master": master})
+    told = _run(["-c", JOBS, str(conf), settings, *jobs], folder)
     return [json.loads(line) for line in told.splitlines()[-len(jobs) :]]
 
 
-def _run(arguments: list[str], folder: Path, timeout_s: float) -> str:
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={"JAVA_TOOL_OPTIONS": SHORT_LIVED_JAVA, **os.environ},
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
+def _run(arguments: list[str], folder: Path) -> str:
+    try:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=folder,
+            env={"JAVA_TOOL_OPTIONS": SHORT_LIVED_JAVA, **os.environ},
+            capture_output=True,
+            text=True,
+            timeout=HANGS_AFTER_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as hung:
+        log = (hung.stderr or b"").decode("utf-8", "replace")
+        raise AssertionError(f"no end after {HANGS_AFTER_S:.0f} s:\n{log[-4000:]}") from None
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout
 

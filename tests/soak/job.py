@@ -10,7 +10,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.small import SMALL
 from tests.soak import server
 from vlm4rec_spark.catalog import job as catalog_job
 from vlm4rec_spark.config import load_config
@@ -19,7 +18,7 @@ from vlm4rec_spark.descriptions import specs
 from vlm4rec_spark.descriptions.local import LocalSpec
 from vlm4rec_spark.lease import Lease
 from vlm4rec_spark.pipeline import Pipeline
-from vlm4rec_spark.session import build_session
+from vlm4rec_spark.session import SMALL_DATA, build_session
 
 SLICE_ROWS = 40
 
@@ -52,7 +51,9 @@ def main() -> None:
         f"describe.slice_rows={SLICE_ROWS}",
     ]
     spark = build_session(
-        "soak", extra={**SMALL, "spark.master": "local[2]"}, warehouse=str(folder / "warehouse")
+        "soak",
+        extra={**SMALL_DATA, "spark.master": "local[2]"},
+        warehouse=str(folder / "warehouse"),
     )
     context = Pipeline(spark, load_config(None, settings)).context
     with Lease(context, "catalog_job").held():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +16,16 @@ from vlm4rec_spark.config import load_config
 from vlm4rec_spark.demo.evidence import evidence, told
 from vlm4rec_spark.demo.misaligned import describe_misaligned
 from vlm4rec_spark.demo.world import write_world
+from vlm4rec_spark.descriptions.local import LocalSpec
+from vlm4rec_spark.descriptions.server import LocalServer
+from vlm4rec_spark.descriptions.specs import engine_spec
+from vlm4rec_spark.errors import Vlm4RecError
 from vlm4rec_spark.pipeline import Pipeline
-from vlm4rec_spark.session import SHORT_LIVED_JAVA, build_session
+from vlm4rec_spark.session import SMALL_DATA, build_session
 from vlm4rec_spark.tables import ALL_TABLES, COMPLEMENTS, DESCRIPTIONS, ITEMS, RECOMMENDATIONS
 
 if TYPE_CHECKING:
+    from vlm4rec_spark.config import Config
     from vlm4rec_spark.demo.settings import ShopConfig
     from vlm4rec_spark.runs import RunContext, RunReport
 
@@ -47,8 +54,9 @@ def run(conf: str = "demo", overrides: Sequence[str] = (), shop: ShopConfig | No
     started = time.monotonic()
     config = load_config(conf, overrides)
     write_world(FOLDER / "shop", shop)
-    java = {"spark.driver.extraJavaOptions": SHORT_LIVED_JAVA}
-    spark = build_session("vlm4rec-demo", extra=java, warehouse=str(FOLDER / "warehouse"))
+    if not SUMMARY.exists():
+        _start_server(config)
+    spark = build_session("vlm4rec-demo", extra=SMALL_DATA, warehouse=str(FOLDER / "warehouse"))
     pipeline = Pipeline(spark, config)
     catalog = pipeline.catalog()
     describe_misaligned(pipeline, catalog)  # while the model server still runs
@@ -58,6 +66,18 @@ def run(conf: str = "demo", overrides: Sequence[str] = (), shop: ShopConfig | No
     summary["seconds"] = round(time.monotonic() - started, 1)
     SUMMARY.write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
     return "\n".join([*_told(summary), *_lists(pipeline.context), *outfit(pipeline.context)])
+
+
+def _start_server(config: Config) -> None:
+    """Let the model server start beside Spark: alone, each takes a minute on a small machine."""
+    spec = engine_spec(config)
+    if isinstance(spec, LocalSpec):
+        threading.Thread(target=_ensure, args=(spec,), daemon=True).start()
+
+
+def _ensure(spec: LocalSpec) -> None:
+    with contextlib.suppress(Vlm4RecError):  # the stage that needs the server will tell it
+        LocalServer(spec).ensure()
 
 
 def summarise(context: RunContext, catalog: RunReport, recommend: RunReport) -> dict[str, Any]:
