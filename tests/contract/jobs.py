@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +26,28 @@ for job in jobs:
     report = getattr(Pipeline(spark, load_config(conf)), job)()
     print(json.dumps(dict(report.counts)))
 """
+COMMANDS = """
+import json, sys
+from vlm4rec_spark.cli import main
+for command in sys.argv[1:]:
+    if code := main(json.loads(command)):
+        sys.exit(code)
+"""
 HANGS_AFTER_S = 1300.0
 """Many times what a command takes; below pytest's own limit, which would not show the log."""
 RUN_COLUMNS = ("run_id", "updated_at", "first_seen", "described_at", "latency_ms")
 """What may differ between two runs that do the same."""
 
 
-def vlm4rec(*arguments: str | Path, folder: Path) -> str:
-    """Run `vlm4rec ARGUMENTS` in a folder and return what it printed.
+def vlm4rec(*commands: Sequence[str], folder: Path) -> str:
+    """Run commands of `vlm4rec` in a folder, one after the other, and return what they printed.
+
+    They share a process: one for each would start a JVM for each.
 
     Raises:
-        AssertionError: the command failed or hung; the message holds the end of its log.
+        AssertionError: a command failed or hung; the message holds the end of its log.
     """
-    return _run(["-m", "vlm4rec_spark.cli", *(str(a) for a in arguments)], folder)
+    return _run(["-c", COMMANDS, *map(json.dumps, commands)], folder)
 
 
 def run_jobs(conf: Path, master: str, *jobs: str, folder: Path) -> list[dict[str, int]]:

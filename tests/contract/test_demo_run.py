@@ -23,7 +23,7 @@ def test_the_demo_describes_once_and_lists_nothing_seen_repeated_or_unavailable(
     tmp_path: Path,
 ) -> None:
     small = ("demo", "--items", "80", "--users", "120")
-    told = vlm4rec(*small, folder=tmp_path)
+    told = vlm4rec(small, folder=tmp_path)
     first = json.loads((tmp_path / "build/demo/summary.json").read_text())
     assert set(first) == KEYS
     assert first["items"] == 80
@@ -37,7 +37,8 @@ def test_the_demo_describes_once_and_lists_nothing_seen_repeated_or_unavailable(
         assert "Synthetic: shoppers were simulated" in (tmp_path / first[page]).read_text()
     assert first["ndcg"]["cold_popular"] == 0.0
 
-    vlm4rec(*small, folder=tmp_path)
+    search = ("search", "floral dress for a garden party", "-k", "5", "--conf", "demo")
+    told = vlm4rec(small, search, folder=tmp_path)
     second = json.loads((tmp_path / "build/demo/summary.json").read_text())
     assert second["vlm_requests"] == 0
     assert second["ndcg"] == first["ndcg"]
@@ -56,7 +57,4 @@ def test_the_demo_describes_once_and_lists_nothing_seen_repeated_or_unavailable(
     assert not places & seen
     assert {row["item_id"] for row in lists} <= available
     assert all(row["reason"] for row in lists)
-    found = vlm4rec(
-        *("search", "floral dress for a garden party", "-k", "5", "--conf", "demo"), folder=tmp_path
-    )
-    assert found.count("attributes:") == 5
+    assert told.count("attributes:") == 5
