@@ -34,9 +34,13 @@ _STATIC = {
 }
 """Settings that must be there before the JVM starts."""
 
-SHORT_LIVED_JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseParallelGC"
+SHORT_LIVED_JAVA = (
+    "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseParallelGC "
+    "-XX:+UseTransparentHugePages"
+)
 """Java options of a JVM that works for minutes: the optimising compiler and the concurrent
-collector take more time than they save. The first compiler alone would stop at 48 MB of code."""
+collector take more time than they save. The first compiler alone would stop at 48 MB of code.
+Pages of 2 MB spare a virtual machine a third of the CPU: it looks an address up in two tables."""
 
 SMALL_DATA = {
     "spark.driver.extraJavaOptions": SHORT_LIVED_JAVA,
