@@ -6,7 +6,7 @@ import logging
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -16,7 +16,7 @@ from vlm4rec_spark.tables import VOLATILE, TableSpec, sql_type
 from vlm4rec_spark.unity import unity_statements
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame, Row, SparkSession
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def _overwritten(df: DataFrame, spec: TableSpec, qualified: str) -> DataFrame:
 
 def last_version(spark: SparkSession, spec: TableSpec, names: TableNames) -> int:
     """Return the number of the table's newest commit."""
-    return _last_version(spark, names.qualified(spec))
+    return int(_last_commit(spark, names.qualified(spec))["version"])
 
 
 def read_version(
@@ -232,7 +232,7 @@ def merge_on_key(
         if not spark.sql(question).collect():
             return MergeCounts()
         statement = merge_statement(spec, qualified, view, delete_missing=delete_missing)
-        counts = run_merge(spark, statement, qualified)
+        counts = run_merge(spark, statement)
     finally:
         spark.catalog.dropTempView(view)
     logger.info("%s: %s", spec.name, counts)
@@ -251,11 +251,10 @@ def upsert(df: DataFrame, spec: TableSpec, names: TableNames) -> None:
         spark.catalog.dropTempView(view)
 
 
-def run_merge(spark: SparkSession, statement: str, qualified: str) -> MergeCounts:
-    """Run a MERGE into a table and return what it wrote."""
-    before = _last_version(spark, qualified)
-    spark.sql(statement)
-    return _merge_counts(spark, qualified, before)
+def run_merge(spark: SparkSession, statement: str) -> MergeCounts:
+    """Run a MERGE and return what it wrote."""
+    (row,) = spark.sql(statement).collect()
+    return MergeCounts(row.num_inserted_rows, row.num_updated_rows, row.num_deleted_rows)
 
 
 def merge_statement(
@@ -319,31 +318,16 @@ def _check_columns(df: DataFrame, spec: TableSpec, what: str) -> None:
         )
 
 
-def _history(spark: SparkSession, qualified: str, limit: int) -> list[Any]:
-    return spark.sql(f"DESCRIBE HISTORY {qualified} LIMIT {limit}").collect()
-
-
-def _last_version(spark: SparkSession, qualified: str) -> int:
-    return int(_history(spark, qualified, 1)[0]["version"])
+def _last_commit(spark: SparkSession, qualified: str) -> Row:
+    return spark.sql(f"DESCRIBE HISTORY {qualified} LIMIT 1").collect()[0]
 
 
 def _loaded_rows(spark: SparkSession, qualified: str) -> int:
     """Return the rows of a table just loaded: its log knows them, which spares counting."""
-    (commit,) = _history(spark, qualified, 1)
+    commit = _last_commit(spark, qualified)
     if commit["operation"] == "WRITE":
         return int(commit["operationMetrics"]["numOutputRows"])
     return spark.table(qualified).count()  # another writer has committed since
-
-
-def _merge_counts(spark: SparkSession, qualified: str, before: int) -> MergeCounts:
-    """Read what the merge after version `before` wrote; Delta returns no counts on Connect."""
-    for commit in reversed(_history(spark, qualified, 5)):
-        if commit["version"] > before and commit["operation"] == "MERGE":
-            metrics = commit["operationMetrics"]
-            return MergeCounts(
-                *(int(metrics[f"numTargetRows{did}"]) for did in ("Inserted", "Updated", "Deleted"))
-            )
-    return MergeCounts()
 
 
 def _quoted(name: str) -> str:

@@ -50,10 +50,10 @@ def replace_lists(
     grown.selectExpr("inline(places)").createOrReplaceTempView(grow)
     try:
         statement = update_statement(spec, qualified, stay, run_id, first)
-        counts = delta.run_merge(spark, statement, qualified)
+        counts = delta.run_merge(spark, statement)
         if not grown.isEmpty():
             statement = delta.merge_statement(spec, qualified, grow)
-            counts += delta.run_merge(spark, statement, qualified)
+            counts += delta.run_merge(spark, statement)
     finally:
         spark.catalog.dropTempView(stay)
         spark.catalog.dropTempView(grow)

@@ -73,23 +73,26 @@ class Lease:
             logger.info("%s Waiting for a sign of life.", self._told(holder))
             time.sleep(POLL_S)
         try:
-            self._claim(holder["process"] if holder else None)
+            is_mine = self._claim(holder["process"] if holder else None)
         except Exception:
             self._check()  # two that take it at once conflict in Delta's log: one of them has it
             raise
-        self._check()
+        if not is_mine:
+            self._check()
+            self._take()  # its holder has just given it back
 
-    def _claim(self, before: str | None) -> None:
+    def _claim(self, before: str | None) -> bool:
         """Write our name into the job's row, made where it is missing, unless somebody else did."""
         job, holder, process = map(quoted, (self._job, self._run_id, self._process))
         last = quoted(before) if before else "NULL"
-        self._write(
+        claimed = self._write(
             f"MERGE INTO {self._table} t USING (SELECT {job} AS job) s "  # noqa: S608 - all quoted
             f"ON t.job = s.job WHEN MATCHED AND (t.process <=> {last} OR t.holder IS NULL) THEN "
             f"UPDATE SET holder = {holder}, process = {process}, renewed_at = current_timestamp() "
             "WHEN NOT MATCHED THEN INSERT (job, holder, process, renewed_at) "
             f"VALUES (s.job, {holder}, {process}, current_timestamp())"
         )
+        return claimed > 0
 
     def _holder(self) -> dict[str, Any] | None:
         held = delta.read(self._spark, LEASES, self._names).where("holder IS NOT NULL")
@@ -136,20 +139,20 @@ class Lease:
             f"UPDATE {self._table} SET {what} WHERE job = {job} AND process = {process}"  # noqa: S608
         )
 
-    def _write(self, statement: str) -> None:
-        """Change the row; these statements of Delta take no parameters, so values are literals.
+    def _write(self, statement: str) -> int:
+        """Change the row, and return how many were; values are literals, as Delta wants them here.
 
         Leases of several jobs are in one table, and Delta may let only one be written at a time.
         """
-        for attempt in range(WRITE_ATTEMPTS):
+        attempt = 1
+        while True:
             try:
-                self._spark.sql(statement)
+                return int(self._spark.sql(statement).collect()[0]["num_affected_rows"])
             except Exception as error:
-                if attempt + 1 == WRITE_ATTEMPTS or not CONFLICT.search(str(error)):
+                if attempt == WRITE_ATTEMPTS or not CONFLICT.search(str(error)):
                     raise
-                time.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - apart from the other writer
-            else:
-                return
+            attempt += 1
+            time.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - apart from the other writer
 
 
 def _start_of(pid: int) -> str | None:
