@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import uuid
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from vlm4rec_spark.tables import VOLATILE, TableSpec, sql_type
 from vlm4rec_spark.unity import unity_statements
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyspark.sql import DataFrame, Row, SparkSession
 
 logger = logging.getLogger(__name__)
@@ -193,7 +196,6 @@ def merge_on_key(
     names: TableNames,
     *,
     delete_missing: bool = False,
-    changes_only: bool = False,
 ) -> MergeCounts:
     """Bring the table to the rows of the frame; rows that do not differ are not written.
 
@@ -206,8 +208,6 @@ def merge_on_key(
         spec: table to merge into; made when missing.
         names: where the tables live.
         delete_missing: delete the rows whose key the frame lacks.
-        changes_only: every row of the frame differs from the table; it is not compared to find out
-            whether there is anything to write.
 
     Returns:
         What was written; nothing is committed when nothing differs.
@@ -220,35 +220,37 @@ def merge_on_key(
         counts = MergeCounts(inserted=_loaded_rows(spark, qualified))
         logger.info("%s: %s", spec.name, counts)
         return counts
-    view = f"merge_{uuid.uuid4().hex}"
-    _cast(df, spec).createOrReplaceTempView(view)
-    try:
+    with _viewed(df, spec) as view:
         # Delta commits, and copies files, even for a MERGE that changes no row.
-        question = (
-            f"SELECT 1 FROM {view} LIMIT 1"  # noqa: S608 - a name of our own
-            if changes_only
-            else difference_query(spec, qualified, view, delete_missing=delete_missing)
-        )
+        question = difference_query(spec, qualified, view, delete_missing=delete_missing)
         if not spark.sql(question).collect():
             return MergeCounts()
         statement = merge_statement(spec, qualified, view, delete_missing=delete_missing)
         counts = run_merge(spark, statement)
-    finally:
-        spark.catalog.dropTempView(view)
     logger.info("%s: %s", spec.name, counts)
     return counts
 
 
-def upsert(df: DataFrame, spec: TableSpec, names: TableNames) -> None:
-    """Put rows in the place of those with their keys, or add them; what was there is not asked."""
-    spark, qualified = df.sparkSession, names.qualified(spec)
+def upsert(df: DataFrame, spec: TableSpec, names: TableNames) -> MergeCounts:
+    """Put rows in the place of those with their keys, or add them, for rows known to be new.
+
+    Unlike `merge_on_key` it does not look first whether anything differs, and always commits.
+    """
+    spark = df.sparkSession
     create_table(spark, spec, names)
-    view = f"upsert_{uuid.uuid4().hex}"
+    with _viewed(df, spec) as view:
+        return run_merge(spark, merge_statement(spec, names.qualified(spec), view))
+
+
+@contextlib.contextmanager
+def _viewed(df: DataFrame, spec: TableSpec) -> Iterator[str]:
+    """Lend the rows, as the table keeps them, a name that SQL can use."""
+    view = f"{spec.name}_{uuid.uuid4().hex}"
     _cast(df, spec).createOrReplaceTempView(view)
     try:
-        spark.sql(merge_statement(spec, qualified, view))
+        yield view
     finally:
-        spark.catalog.dropTempView(view)
+        df.sparkSession.catalog.dropTempView(view)
 
 
 def run_merge(spark: SparkSession, statement: str) -> MergeCounts:

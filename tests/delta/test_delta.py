@@ -51,6 +51,20 @@ def test_a_merge_writes_only_rows_that_differ(spark: SparkSession, names: TableN
     ]
 
 
+def test_an_upsert_adds_and_replaces_and_leaves_the_rest(
+    spark: SparkSession, names: TableNames
+) -> None:
+    assert delta.upsert(_items(spark, "1 hat red", "2 boot red"), ITEMS, names).inserted == 2
+    later = _items(spark, "2 boot blue", "3 coat red", "1 hat red", run="2026-02-02")
+    assert delta.upsert(later, ITEMS, names) == MergeCounts(1, 1, 0)
+    rows = delta.read(spark, ITEMS, names).orderBy("item_id").collect()
+    assert [(r["item_id"], r["attributes"]["colour"], r["updated_at"].month) for r in rows] == [
+        ("1", "red", 1),
+        ("2", "blue", 2),
+        ("3", "red", 2),
+    ]
+
+
 def test_a_second_append_with_the_same_version_writes_nothing(
     spark: SparkSession, names: TableNames
 ) -> None:

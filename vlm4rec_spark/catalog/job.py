@@ -82,8 +82,7 @@ def _upsert_items(context: RunContext, source: DataFrame) -> dict[str, int]:
     found = {row["change"]: row["count"] for row in staged.groupBy("change").count().collect()}
     counts = {name: int(found.get(name, 0)) for name in ("new", "changed", "left")}
     if any(counts.values()):
-        rows = staged.select(*ITEMS.column_names)
-        delta.merge_on_key(context.spark, rows, ITEMS, context.names, changes_only=True)
+        delta.upsert(staged.select(*ITEMS.column_names), ITEMS, context.names)
     return counts
 
 

@@ -16,7 +16,7 @@ from vlm4rec_spark.descriptions import duplicates, plan
 from vlm4rec_spark.descriptions.duplicates import FOLLOWERS
 from vlm4rec_spark.descriptions.estimate import estimate, requests_per_s, told
 from vlm4rec_spark.descriptions.report import Tally, Wanted, check_failures, report
-from vlm4rec_spark.descriptions.slices_job import Slices, Work, sample_of, tally_of
+from vlm4rec_spark.descriptions.slices_job import Slices, Work, sample_of
 from vlm4rec_spark.descriptions.specs import worker_spec
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, IMAGES, ITEMS
 
@@ -57,9 +57,7 @@ def run(context: RunContext, most: int | None = None) -> RunReport:
         shown = plan.primary_pictures(images, most_images, source if has_bytes else None)
         queue, to_send, n_slices = _queue(context, shown, followers, wanted.to_send, most)
         work = Work(queue, None if has_bytes else source, to_send, n_slices)
-        slices = Slices(context, spec, work)
-        slices.send_all()
-        tally = tally_of(delta.read(context.spark, DESCRIPTIONS_LOG, context.names), slices.landing)
+        tally = Slices(context, spec, work).send_all()
     copied = _copy(context, images, followers) if wanted.followers else 0
     finished = time.monotonic()
     settings = context.config.describe
@@ -85,7 +83,7 @@ def _recover(context: RunContext) -> None:
     _, descriptions, log = _read(context)
     lost = plan.newest(plan.unmerged(log, descriptions))
     if not lost.isEmpty():
-        delta.merge_on_key(context.spark, lost, DESCRIPTIONS, context.names)
+        delta.upsert(lost, DESCRIPTIONS, context.names)
 
 
 def source_pictures(context: RunContext, images: DataFrame) -> DataFrame | None:
@@ -102,7 +100,8 @@ def _set_request_keys(context: RunContext, images: DataFrame, spec: WorkerSpec) 
     hashes = plan.primary_pictures(images, context.config.images.max_images)
     items = delta.read(context.spark, ITEMS, context.names)
     changed = plan.with_request_keys(items, hashes, spec.rules)
-    delta.merge_on_key(context.spark, changed, ITEMS, context.names, changes_only=True)
+    if not changed.isEmpty():
+        delta.upsert(changed, ITEMS, context.names)
 
 
 def _pending(context: RunContext) -> DataFrame:

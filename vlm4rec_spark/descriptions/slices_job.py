@@ -95,12 +95,16 @@ class Slices:
         self._started = self._told_at = time.monotonic()
         self._running: dict[Future[Tally], int] = {}
         self._tally, self._told_rows = Tally(), 0
+        self._done: list[Tally] = []
 
-    def send_all(self) -> None:
+    def send_all(self) -> Tally:
         """Send slice after slice until the end, the cost limit, or too many failures.
 
         Raises:
             FailureRateError: too much failed; what succeeded is committed.
+
+        Returns:
+            What all slices did.
         """
         try:
             self._send_each()
@@ -109,6 +113,11 @@ class Slices:
             clear(self._progress)
             with self._merging:
                 self._merge()
+        if len(self._done) == 1:
+            return self._done[0]
+        # Neither medians nor the times of slices that overlap can be had from their tallies.
+        log = delta.read(self._context.spark, DESCRIPTIONS_LOG, self._context.names)
+        return tally_of(log, self.landing)
 
     def _send_each(self) -> None:
         waiting = iter(range(self._work.n_slices))
@@ -132,7 +141,8 @@ class Slices:
                 every_s = self._context.config.run.progress_s
                 done, _ = wait(self._running, every_s, FIRST_COMPLETED)
                 for future in done:
-                    self._tally += future.result()
+                    self._done.append(future.result())
+                    self._tally += self._done[-1]
                     del self._running[future]
                 self._tell()
                 check_failures(self._tally, self._context.config.describe)
@@ -168,7 +178,7 @@ class Slices:
         context = self._context
         log = delta.read(context.spark, DESCRIPTIONS_LOG, context.names)
         landed = log.where(log["landing"].isin(self._unmerged))
-        delta.merge_on_key(context.spark, plan.newest(landed), DESCRIPTIONS, context.names)
+        delta.upsert(plan.newest(landed), DESCRIPTIONS, context.names)
         self._n_merged += len(self._unmerged)
         self._unmerged = []
 
