@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vlm4rec_spark.descriptions.engine import GENERATE, REQUEST, EngineFailure, Reply
-
-if TYPE_CHECKING:
-    import httpx
 
 FINAL, BUSY, BROKEN = "final", "busy", "broken"
 """Ways to refuse: for good; for now, the server is well; for now, something is wrong."""
@@ -16,6 +14,15 @@ FINAL, BUSY, BROKEN = "final", "busy", "broken"
 BUSY_STATUS = frozenset({429, 503, 529})
 BROKEN_STATUS = frozenset({408, 409, 425, 500, 502, 504})
 LONGEST_WAIT_S = 120.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back; `retry_after` is the header of that name, '' without one."""
+
+    status: int
+    content: bytes
+    retry_after: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,15 +41,15 @@ def refusal(
     return Refusal(EngineFailure(stage, code, message), kind, wait_s)
 
 
-def read_response(response: httpx.Response, latency_ms: float) -> Reply | Refusal:
+def read_answer(answer: Answer, latency_ms: float) -> Reply | Refusal:
     """Turn an answer of `/v1/chat/completions` into a reply or a refusal."""
-    status = response.status_code
+    status = answer.status
     if status != 200:  # noqa: PLR2004 - the one status that carries a completion
         kind = BUSY if status in BUSY_STATUS else BROKEN if status in BROKEN_STATUS else FINAL
-        message = f"HTTP {status}: {_error_text(response)}"
-        return refusal(f"http_{status}", message, kind, wait_s=_wait_s(response))
+        message = f"HTTP {status}: {_error_text(answer.content)}"
+        return refusal(f"http_{status}", message, kind, wait_s=_wait_s(answer.retry_after))
     try:
-        data = response.json()
+        data = json.loads(answer.content)
         choice = data["choices"][0]
         text = choice["message"].get("content") or ""
         reason = str(choice.get("finish_reason") or "")
@@ -79,20 +86,20 @@ def _bytes(token: dict[str, Any]) -> bytes:
     return bytes(given) if given is not None else str(token["token"]).encode()
 
 
-def _wait_s(response: httpx.Response) -> float:
+def _wait_s(retry_after: str) -> float:
     try:
-        asked = float(response.headers.get("retry-after", 0))
+        asked = float(retry_after or 0)
     except ValueError:  # a date: the usual back-off is good enough
         asked = 0.0
     return max(0.0, min(asked, LONGEST_WAIT_S))
 
 
-def _error_text(response: httpx.Response) -> str:
+def _error_text(content: bytes) -> str:
     """Return the endpoint's own words about an error, in one line."""
     try:
-        data = response.json()
+        data = json.loads(content)
         error = data.get("error", data)
         text = error.get("message", "") if isinstance(error, dict) else str(error)
     except (ValueError, AttributeError):
-        text = response.text
+        text = content.decode("utf-8", "replace")
     return " ".join(str(text).split()) or "no message"
