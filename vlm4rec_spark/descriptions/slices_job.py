@@ -163,13 +163,19 @@ class Slices:
         if settings.engine.kind == "local":
             samples = plan.engine_metrics(log.where(log["landing"] == landing))
             delta.append_once(samples, ENGINE_METRICS, context.names, landing, 0)
+        tally = tally_of(log, landing)
+        if tally.rows:
+            self._landed(landing)
+        return tally
+
+    def _landed(self, landing: str) -> None:
+        """Note an appended slice, and put in force what was appended where it is time."""
         with self._merging:
             self._unmerged.append(landing)
             # A merge reads all of `descriptions`. One at each doubling: the first answers are in
             # force soon, and a run of many slices reads the table a few times only.
             if len(self._unmerged) > self._n_merged:
                 self._merge()
-        return tally_of(log, landing)
 
     def _merge(self) -> None:
         """Put the slices that were appended since the last time in force."""
