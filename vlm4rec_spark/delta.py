@@ -234,7 +234,8 @@ def merge_on_key(
 def upsert(df: DataFrame, spec: TableSpec, names: TableNames) -> MergeCounts:
     """Put rows in the place of those with their keys, or add them, for rows known to be new.
 
-    Unlike `merge_on_key` it does not look first whether anything differs, and always commits.
+    Unlike `merge_on_key` it does not look first whether anything differs: Delta may commit though
+    no row changes.
     """
     spark = df.sparkSession
     create_table(spark, spec, names)

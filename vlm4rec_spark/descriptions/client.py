@@ -16,7 +16,7 @@ from vlm4rec_spark.descriptions.pacing import Pace
 from vlm4rec_spark.descriptions.replies import (
     BUSY,
     FINAL,
-    Answer,
+    HttpAnswer,
     Refusal,
     read_answer,
     refusal,
@@ -184,7 +184,7 @@ class ChatClient:
             async with self._session().post(
                 url + CHAT_PATH, data=content, headers=headers, allow_redirects=False
             ) as response:
-                answer = Answer(
+                answer = HttpAnswer(
                     response.status, await response.read(), response.headers.get("Retry-After", "")
                 )
         except asyncio.TimeoutError as error:

@@ -17,7 +17,7 @@ LONGEST_WAIT_S = 120.0
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """What came back; `retry_after` is the header of that name, '' without one."""
 
     status: int
@@ -41,7 +41,7 @@ def refusal(
     return Refusal(EngineFailure(stage, code, message), kind, wait_s)
 
 
-def read_answer(answer: Answer, latency_ms: float) -> Reply | Refusal:
+def read_answer(answer: HttpAnswer, latency_ms: float) -> Reply | Refusal:
     """Turn an answer of `/v1/chat/completions` into a reply or a refusal."""
     status = answer.status
     if status != 200:  # noqa: PLR2004 - the one status that carries a completion
