@@ -45,21 +45,27 @@ def jpeg() -> bytes:
     return out.getvalue()
 
 
-def test_what_vllm_calls_to_spin_is_where_our_servers_nap() -> None:
-    module = "vllm.distributed.device_communicators.shm_broadcast"
+def test_our_servers_sleep_until_vllm_is_told_and_miss_no_word() -> None:
     told = (
         "from vlm4rec_spark.descriptions.plugin import register; register(); "
-        f"import {module} as spinning; spinning.sched_yield(); "
-        "print(spinning.sched_yield.__module__)"
+        "import threading, time; "
+        "from vllm.distributed.device_communicators.shm_broadcast import MessageQueue; "
+        "queue = MessageQueue(1, 1); "
+        "reader = MessageQueue.create_from_handle(queue.export_handle(), 0); "
+        "threading.Thread(target=queue.wait_until_ready).start(); reader.wait_until_ready(); "
+        "queue.enqueue('first'); assert reader.dequeue() == 'first'; "
+        "threading.Timer(0.5, lambda: [queue.enqueue(n) for n in range(9)]).start(); "
+        "began = time.thread_time(); got = [reader.dequeue() for _ in range(9)]; "
+        "print(got == list(range(9)), time.thread_time() - began < 0.25)"
     )
     done = subprocess.run(
         [sys.executable, "-c", told],
-        env={**os.environ, plugin.SWITCH: "1", plugin.NAPS: "1"},
+        env={**os.environ, plugin.SWITCH: "1", plugin.SLEEPS: "1"},
         stdout=subprocess.PIPE,
         check=True,
         text=True,
     )
-    assert done.stdout.split()[-1] == plugin.__name__
+    assert done.stdout.split()[-2:] == ["True", "True"]
 
 
 async def ask(client: LocalClient, pictures: list[bytes]) -> list[Reply | EngineFailure]:

@@ -22,7 +22,7 @@ from typing import Any
 from vlm4rec_spark.descriptions.client import CONNECT, TIMEOUT, ChatClient, EndpointSpec
 from vlm4rec_spark.descriptions.engine import GENERATE, POISON, EngineFailure, Reply
 from vlm4rec_spark.descriptions.metrics import sample_of
-from vlm4rec_spark.descriptions.plugin import NAPS, SWITCH
+from vlm4rec_spark.descriptions.plugin import SLEEPS, SWITCH
 from vlm4rec_spark.descriptions.server import LocalServer, has_gpu_driver
 from vlm4rec_spark.descriptions.suspects import Suspects
 
@@ -121,7 +121,7 @@ class LocalSpec:
         if Path(model_path(self.model)).is_dir():
             values |= {"HF_HUB_OFFLINE": "1"}
         if not has_gpu():
-            values |= {k: os.environ.get(k, v) for k, v in CPU_ENVIRONMENT.items()} | {NAPS: "1"}
+            values |= {k: os.environ.get(k, v) for k, v in CPU_ENVIRONMENT.items()} | {SLEEPS: "1"}
         elif self.devices:
             seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
             values |= {"CUDA_VISIBLE_DEVICES": ",".join(visible_devices(self.devices, seen))}

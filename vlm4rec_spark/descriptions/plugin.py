@@ -13,6 +13,8 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 from vlm4rec_spark.descriptions.lifeline import die_with_parent
 
@@ -20,10 +22,12 @@ SWITCH = "VLM4REC_DIE_WITH_PARENT"
 """Environment variable that is set to '1' for our own servers."""
 SWITCH_INTERVAL_S = 1e-4
 """Python's own is 5 ms, which starves the engine: it then answers one request at a time."""
-NAPS = "VLM4REC_NAPS"
+SLEEPS = "VLM4REC_SLEEPS"
 """Environment variable that is set to '1' for our own servers on a CPU."""
-NAP_S = 1e-4
-"""A step of a model on a CPU takes more than a hundred times as long."""
+AWAKE_S = 1.0
+"""So long after it was told something a process of vLLM spins by itself."""
+LONGEST_SLEEP_MS = 2
+"""Of two words within a moment vLLM can lose the second: how late it may be noticed."""
 
 
 def register() -> None:
@@ -31,24 +35,32 @@ def register() -> None:
     if os.environ.get(SWITCH) != "1":
         return
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    if os.environ.get(NAPS) == "1":
-        _nap_while_waiting()
+    if os.environ.get(SLEEPS) == "1":
+        _sleep_until_told()
     die_with_parent()
     if os.getppid() == 1:  # it went before the kernel was asked
         os._exit(1)
 
 
-def _nap_while_waiting() -> None:
-    """Let vLLM's processes sleep for a moment where they would look for each other's word again.
+def _sleep_until_told() -> None:
+    """Let vLLM's processes sleep until the other one's word, where they would look for it all along.
 
-    vLLM has no setting for it. A release that waits in another way is left as it is.
+    Who writes into their shared memory notifies the other through a socket each time, but vLLM has
+    no setting for waiting at that socket at once. A release that waits in another way is left as it
+    is.
     """
     with contextlib.suppress(ImportError):
         from vllm.distributed.device_communicators import shm_broadcast
 
-        if hasattr(shm_broadcast, "sched_yield"):
-            shm_broadcast.sched_yield = _nap
+        if hasattr(shm_broadcast, "SpinCondition"):
+            shm_broadcast.SpinCondition.wait = _sleeping(shm_broadcast.SpinCondition.wait)
 
 
-def _nap() -> None:
-    time.sleep(NAP_S)
+def _sleeping(wait: Callable[[Any, int | None], None]) -> Callable[[Any, int | None], None]:
+    def sleep(condition: Any, timeout_ms: int | None = None) -> None:
+        condition.busy_loop_s = 0.0  # wait at the socket, however short ago the last word was
+        if time.monotonic() < condition.last_read + AWAKE_S:
+            timeout_ms = min(timeout_ms or LONGEST_SLEEP_MS, LONGEST_SLEEP_MS)
+        wait(condition, timeout_ms)
+
+    return sleep
