@@ -43,7 +43,7 @@ from vlm4rec_spark.catalog import job as catalog_job
 from vlm4rec_spark.delta import TableNames
 from vlm4rec_spark.descriptions import job as describe_job
 from vlm4rec_spark.runs import RunContext
-from vlm4rec_spark.session import SHORT_LIVED_JAVA, build_session
+from vlm4rec_spark.session import SMALL_DATA, build_session
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -107,8 +107,7 @@ def main() -> None:
         server = start_server()
         pin(os.getpid(), OTHER_CORE)  # what the JVM and its Python workers inherit
         try:
-            java = {"spark.driver.extraJavaOptions": SHORT_LIVED_JAVA}
-            extra = {"spark.master": "local[2]", **java}
+            extra = {"spark.master": "local[2]", **SMALL_DATA}
             spark = build_session("bench-describe", extra=extra, warehouse=str(folder / "tables"))
             stage(spark, warm_up, "warm_up")
             for number, shop in enumerate(shops):

@@ -43,7 +43,7 @@ def register() -> None:
 
 
 def _sleep_until_told() -> None:
-    """Let vLLM's processes sleep until the other one's word, where they would look for it all along.
+    """Let vLLM's processes sleep until the other one's word, where they would go on looking for it.
 
     Who writes into their shared memory notifies the other through a socket each time, but vLLM has
     no setting for waiting at that socket at once. A release that waits in another way is left as it
