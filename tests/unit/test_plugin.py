@@ -62,12 +62,12 @@ def test_vllm_finds_the_plugin_and_our_servers_switch_it_on() -> None:
     assert LocalSpec("m").environment()[plugin.SWITCH] == "1"
 
 
-@pytest.mark.parametrize(("has_gpu", "naps"), [(False, "1"), (True, None)])
-def test_servers_nap_while_they_wait_only_where_the_model_needs_the_core(
-    has_gpu: bool, naps: str | None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("has_gpu", "sleeps"), [(False, "1"), (True, None)])
+def test_servers_sleep_while_they_wait_only_where_the_model_needs_the_core(
+    has_gpu: bool, sleeps: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vlm4rec_spark.descriptions.local.has_gpu", lambda: has_gpu)
-    assert LocalSpec("m").environment().get(plugin.NAPS) == naps
+    assert LocalSpec("m").environment().get(plugin.SLEEPS) == sleeps
 
 
 def test_a_model_is_split_over_the_gpus_of_a_task() -> None:
