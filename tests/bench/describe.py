@@ -10,8 +10,8 @@ and resized beforehand; `mapInPandas` with one `LLM.chat` per batch of 64, which
 them. Each round has pictures of its own, so that no cache helps. The model's engine computes on one
 core, everything else runs on the other; a quiet machine is needed, as time is by the clock. Loading
 the model is left out everywhere. What Spark and Delta take to begin and to end is in, some twenty
-seconds on one core however many pictures there are, with the demo's settings for small data. Ends with one line of JSON: ratios of the
-median rates.
+seconds on one core however many pictures there are, with the demo's settings for small data. Ends
+with one line of JSON: ratios of the median rates.
 """
 
 from __future__ import annotations
