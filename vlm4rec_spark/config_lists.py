@@ -81,10 +81,11 @@ class TopkConfig(Model):
 
     k: Positive = 100
     """Length of a list."""
-    engine: Literal["auto", "list_major", "scann", "exact"] = "auto"
+    engine: Literal["scann", "auto", "list_major", "exact"] = "scann"
     """auto is the cheapest by an estimate that is logged."""
     recall_target: Share = 0.99
-    """Search is tuned to this recall on sampled users; the job fails under it on others."""
+    """Search is tuned to this recall on sampled users; the job fails under it on others. 1 is exact
+    search whatever the engine: no other finds everything for users who are in no sample, too."""
     shards: Positive = 1
     """Parts of the item matrix for machines that cannot hold it: each is searched by tasks of its
     own, and one shuffle by user brings together what they find. The lists are the same. What is
@@ -115,6 +116,11 @@ class TopkConfig(Model):
     """Part of the users or items that changed, above which `changed` makes everything anew."""
     index_path: Text = "vlm4rec-index"
     """Folder, shared by all workers, for the item matrix and the index files."""
+
+    @property
+    def with_scann(self) -> bool:
+        """Whether ScaNN searches, and needs its index."""
+        return self.engine == "scann" and self.recall_target < 1
 
     @model_validator(mode="after")
     def _shards_can_be_searched(self) -> TopkConfig:

@@ -62,6 +62,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     spark = build_session("bench-incremental", extra=extra, warehouse=str(folder / "tables"))
     settings = [
         "tables.schema=bench", f"topk.index_path={folder}/index", f"topk.k={options.k}",
+        "topk.engine=auto",
         f"topk.recall_target={options.recall}", "profiles.now=2026-06-02T00:00:00Z",
         "sources.interactions.format=parquet",
         "sources.interactions.columns.event_type=event_type",

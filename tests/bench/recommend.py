@@ -85,6 +85,7 @@ def prepared(spark: SparkSession, options: argparse.Namespace, folder: Path) -> 
     log = shop.log(folder / "logs", "events.parquet")
     settings = [
         "tables.schema=bench", f"topk.index_path={folder}/index", f"topk.k={options.k}",
+        "topk.engine=auto",
         f"topk.recall_target={options.recall}", "profiles.now=2026-06-02T00:00:00Z",
         "sources.interactions.format=parquet", f"sources.interactions.path={log}",
         "sources.interactions.columns.event_type=event_type",

@@ -123,7 +123,7 @@ def test_lists_are_the_same_for_any_number_of_shards(
         (("profiles.fusion=softmax",), 35, 2),
     ):
         recommend(make_context(spark, names, tmp_path, *settings))
-        more = (*settings, f"topk.shards={shards}")
+        more = (*settings, "topk.engine=auto", f"topk.shards={shards}")
         topk = topk_job.run(make_context(spark, names, tmp_path, *more, partitions=partitions))
         assert topk.counts["list_rows_changed"] == topk.counts["similar_rows_changed"] == 0
 

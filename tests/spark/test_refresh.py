@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 TABLES = (PROFILES, RECOMMENDATIONS, SIMILAR_ITEMS)
 CHANGED = (
-    "topk.refresh=changed", "topk.rebuild_above=1", "topk.audit_users=5", "topk.shards=2",
+    "topk.refresh=changed", "topk.rebuild_above=1", "topk.audit_users=5", "topk.engine=auto",
+    "topk.shards=2",
 )  # fmt: skip
 
 

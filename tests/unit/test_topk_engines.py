@@ -151,6 +151,22 @@ def test_scann_returns_every_row_of_a_small_matrix_once(tmp_path: Path) -> None:
     assert [sorted(rows[rows >= 0].tolist()) for rows in found] == [list(range(7))] * 2
 
 
+def test_scann_finds_the_same_with_the_threads_of_a_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(5)
+    vectors, queries = unit(rng, 500, 16), unit(rng, 300, 16)
+    scann.build_index(vectors, tmp_path)
+    found = []
+    for cpus, threads in (("", 1), ("3", 3)):
+        monkeypatch.setenv("OMP_NUM_THREADS", cpus)
+        assert scann.threads_of_task() == threads
+        engine = scann.ScannFiles(str(tmp_path), scann.threads_of_task()).opened(vectors, 1)
+        found.append(engine.nearest(queries, 10, Masks.nothing(300, 500)))
+    alone, together = found
+    assert np.array_equal(alone, together)
+
+
 def test_scann_refuses_a_query_that_is_no_number(tmp_path: Path) -> None:
     vectors = unit(np.random.default_rng(2), 20, 8)
     scann.build_index(vectors, tmp_path)
@@ -228,6 +244,8 @@ def test_the_engine_is_chosen_by_what_it_would_cost() -> None:
         ("auto", 1.0, "exact", True),
         ("exact", 0.99, "list_major", False),
         ("scann", 0.99, "scann", True),
+        ("scann", 1.0, "scann", False),
+        ("scann", 1.0, "exact", True),
     ],
 )
 def test_the_engine_of_the_run_before_serves_again_where_it_could_be_chosen_now(

@@ -72,21 +72,32 @@ def write_snapshot(
         vectors = _moved(partial, items, vectors, space)
         leaves, order = build_leaves(vectors)
         rows = _write_rows(partial, items, vectors, leaves, order)
-        if with_scann and len(rows):
-            (partial / "index").mkdir()
-            scann.build_index(rows, partial / "index")
+        _write_index(partial, rows, with_scann=with_scann)
         _write_meta(partial, rows, encoder)
 
 
 def write_grown(
-    folder: Path, items: pa.Table, vectors: Vectors, encoder: str, grown: Grown
+    folder: Path,
+    items: pa.Table,
+    vectors: Vectors,
+    encoder: str,
+    grown: Grown,
+    *,
+    with_scann: bool = False,
 ) -> None:
     """Write a folder like `write_snapshot`, the rows among leaves that are there already."""
     _check(items, vectors)
     with _appearing(folder) as partial:
         leaves, order = grown_leaves(grown.centroids, grown.leaf)
         rows = _write_rows(partial, items, vectors, leaves, order)
+        _write_index(partial, rows, with_scann=with_scann)
         _write_meta(partial, rows, encoder, grown.rows)
+
+
+def _write_index(folder: Path, rows: Vectors, *, with_scann: bool) -> None:
+    if with_scann and len(rows):
+        (folder / "index").mkdir()
+        scann.build_index(rows, folder / "index")
 
 
 def _check(items: pa.Table, vectors: Vectors) -> None:

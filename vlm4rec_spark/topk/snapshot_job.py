@@ -52,7 +52,7 @@ def take_snapshot(context: RunContext) -> str:
                 table,
                 vectors,
                 encoder,
-                with_scann=context.config.topk.engine == "scann",
+                with_scann=context.config.topk.with_scann,
                 space=space_of(context.config.profiles),
             )
     _note(context).write(str(folder))
@@ -75,7 +75,7 @@ def _note(context: RunContext) -> Note:
     config = context.config
     facts = (
         FORMAT,
-        config.topk.engine,
+        config.topk.with_scann,
         space_of(context.config.profiles),
         config.embed.serve_space,
     )
@@ -85,11 +85,7 @@ def _note(context: RunContext) -> Note:
 def _grow(context: RunContext, items: DataFrame, folder: Path, n: int, encoder: str) -> bool:
     """Make the matrix from the one before, where it was made in the same way; tell whether."""
     topk = context.config.topk
-    if (
-        topk.refresh != "changed"
-        or topk.engine == "scann"
-        or space_of(context.config.profiles) != PLAIN
-    ):
+    if topk.refresh != "changed" or space_of(context.config.profiles) != PLAIN:
         return False
     before = _last(folder.parent, encoder)
     if before is None:
@@ -105,7 +101,8 @@ def _grow(context: RunContext, items: DataFrame, folder: Path, n: int, encoder: 
     else:
         fetched, vectors = before.items[:0], before.vectors[:0]
     logger.info("%d items are new or changed, the others stay in their leaves", len(ids))
-    write_grown(folder, *grown(before, facts, fetched, vectors))
+    rows = grown(before, facts, fetched, vectors)
+    write_grown(folder, *rows, with_scann=topk.with_scann)
     return True
 
 
@@ -168,7 +165,7 @@ def _digest(context: RunContext, items: DataFrame) -> tuple[int, str, str]:
             f"The vectors in space '{space}' come from several encoders "
             f"({', '.join(seen['encoders'])}); run the catalog job to its end."
         )
-    made = (FORMAT, context.config.topk.engine == "scann", space_of(context.config.profiles))
+    made = (FORMAT, context.config.topk.with_scann, space_of(context.config.profiles))
     parts = (*made, *seen["encoders"], seen["n"], seen["total"], seen["mixed"])
     digest = hashlib.sha256("|".join(str(part) for part in parts).encode()).hexdigest()[:16]
     return int(seen["n"]), digest, str(seen["encoders"][0])

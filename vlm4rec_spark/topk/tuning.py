@@ -51,8 +51,7 @@ def engine_for(
     Raises:
         MissingExtraError: ScaNN is asked for and not installed.
     """
-    # Only exact search finds everything for users who are in no sample, too.
-    if settings.engine == "auto" and settings.recall_target >= 1:
+    if settings.recall_target >= 1:
         return EngineSpec("exact")
     n, dimensions = snapshot.vectors.shape
     name = chosen_engine(settings.engine, n, searches, dimensions, settings.shards)
@@ -70,10 +69,10 @@ def engine_for(
 
 def serves_again(settings: TopkConfig, before: EngineSpec) -> bool:
     """Tell whether the engine of an earlier run is one that could be chosen now."""
-    if settings.engine != "auto":
-        return before.name == settings.engine
     if settings.recall_target >= 1:
         return before.name == "exact"
+    if settings.engine != "auto":
+        return before.name == settings.engine
     return before.name != "scann"  # the matrix has its files only where it is asked for
 
 

@@ -58,7 +58,7 @@ def open_parted(spec: EngineSpec, snapshot: Snapshot) -> PartedEngine:
 
 @lru_cache(maxsize=1)
 def _loaded_scann(folder: str) -> scann.ScannFiles:
-    return scann.ScannFiles(folder)
+    return scann.ScannFiles(folder, scann.threads_of_task())
 
 
 def chosen_engine(name: str, items: int, users: int, dimensions: int, shards: int = 1) -> str:

@@ -1,14 +1,17 @@
 """ScaNN behind the interface: it knows no masks, so it is asked for more and filtered.
 
-One thread per process, as Spark is parallel over tasks. ScaNN keeps what it loads in the heap, a
-copy per process; so it is given the codes alone, a sixteenth of the matrix, and the candidates they
-choose are scored with the memory-mapped matrix that all processes of a node share.
+ScaNN keeps what it loads in the heap, a copy per process; so it is given the codes alone, a
+sixteenth of the matrix, and the candidates they choose are scored with the memory-mapped matrix
+that all processes of a node share. It searches with as many threads as a task has CPUs: one, as
+Spark is parallel over tasks; with `spark.task.cpus` at an executor's cores there is one process,
+and so one copy of the codes, per node.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +22,7 @@ from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.engines.selection import best_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from vlm4rec_spark.topk.engines.interface import Masks, Rows, Vectors
@@ -35,24 +39,32 @@ MARGIN = 16
 class ScannFiles:
     """ScaNN's index loaded into this process."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, threads: int = 1) -> None:
         """Load what `build_index` wrote.
+
+        Args:
+            folder: where it wrote to.
+            threads: that search a block of queries.
 
         Raises:
             MissingExtraError: ScaNN is not installed.
         """
         self.index: Any = scann_ops().load_searcher(folder)
+        self.search = self.index.search_batched
+        if threads > 1:
+            self.index.set_num_threads(threads)  # unless told, it takes all CPUs of the machine
+            self.search = self.index.search_batched_parallel
 
     def opened(self, vectors: Vectors, width: int) -> ScannEngine:
         """Return an engine over the (n, d) unit rows it was built from."""
-        return ScannEngine(self.index, vectors, width)
+        return ScannEngine(self.search, vectors, width)
 
 
 class ScannEngine:
     """ScaNN searching `width` leaves; what masks leave too short is searched exactly."""
 
-    def __init__(self, index: Any, vectors: Vectors, width: int) -> None:
-        self.index = index
+    def __init__(self, search: Callable[..., Any], vectors: Vectors, width: int) -> None:
+        self.search = search
         self.exact = ExactEngine(vectors)
         self.n = len(vectors)
         self.width = width
@@ -82,7 +94,7 @@ class ScannEngine:
         if self.n >= BRUTE_FORCE_BELOW:
             options["leaves_to_search"] = self.width
             options["final_num_neighbors"] = candidates_scored(depth, k, self.n)
-        rows, scores = self.index.search_batched(np.ascontiguousarray(queries), **options)
+        rows, scores = self.search(np.ascontiguousarray(queries), **options)
         # Short lines are padded with any row and a score that is no number.
         rows = np.where(np.isnan(scores), -1, rows.astype(np.int64))
         return best_of(self.exact.vectors, queries, rows, k, masks)
@@ -106,6 +118,12 @@ def depths(k: int, masks: Masks, n: int) -> dict[int, npt.NDArray[np.int64]]:
     steps = np.ceil(np.log2(np.maximum(needed + margin, 1)))
     depth = k + np.where(margin + needed > MARGIN, 2**steps, MARGIN).astype(np.int64)
     return {int(d): np.flatnonzero(depth == d) for d in np.unique(depth)}
+
+
+def threads_of_task() -> int:
+    """Return how many CPUs a task has: Spark tells its Python workers so."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, int(told)) if told.isdecimal() else 1
 
 
 def build_index(vectors: Vectors, folder: Path) -> None:
