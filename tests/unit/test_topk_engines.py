@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.topk_pieces import clustered, snapshot, unit
 from vlm4rec_spark.config_lists import TopkConfig
 from vlm4rec_spark.errors import EngineError
-from vlm4rec_spark.topk.audit import recall_of
+from vlm4rec_spark.topk.audit import Recall, recall_of
 from vlm4rec_spark.topk.engines import leaves as leaves_module
 from vlm4rec_spark.topk.engines import scann
 from vlm4rec_spark.topk.engines.choice import (
@@ -29,7 +29,7 @@ from vlm4rec_spark.topk.engines.leaves import Leaves, build_leaves
 from vlm4rec_spark.topk.engines.list_major import ListMajorEngine
 from vlm4rec_spark.topk.engines.selection import best_of
 from vlm4rec_spark.topk.ranking import ranked
-from vlm4rec_spark.topk.tuning import serves_again
+from vlm4rec_spark.topk.tuning import serves_again, widened
 
 if TYPE_CHECKING:
     from vlm4rec_spark.topk.engines.interface import Engine, Vectors
@@ -206,17 +206,33 @@ def test_tuning_finds_the_smallest_width_that_reaches_the_target(
     queries = unit(rng, 60, 16)
     sample = Sample.of(queries, Masks.nothing(60, 4000), vectors, 20)
 
-    def recall(width: int) -> float:
+    def low_recall(width: int) -> float:
         engine = ListMajorEngine(vectors, leaves, width)
         found = engine.nearest(queries, 20, sample.masks)
-        return recall_of(vectors, queries, found, sample.exact).mean
+        return recall_of(vectors, queries, found, sample.exact).low
 
     count = len(leaves.centroids)
     width, reached = tuned(lambda w: ListMajorEngine(vectors, leaves, w), sample, count, 0.97)
-    assert reached.mean == pytest.approx(recall(width))
-    assert recall(width) >= 0.97
-    assert recall(width - 1) < 0.97
+    assert reached.low == pytest.approx(low_recall(width))
+    assert low_recall(width) >= 0.97
+    assert low_recall(width - 1) < 0.97
     assert tuned(lambda w: ListMajorEngine(vectors, leaves, w), sample, count, 1.0)[1].mean == 1.0
+
+
+def test_a_search_that_misses_the_target_is_widened_and_audited_on_others() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def measure(engine: EngineSpec, number: int) -> Recall:
+        asked.append((engine.width, number))
+        return Recall(min(1.0, engine.width / 20), 0.0, 200)
+
+    tuned_engine = EngineSpec("list_major", 3)
+    engine, audited = widened(tuned_engine, 100, 0.99, measure)
+    assert (engine.width, audited.mean) == (24, 1.0)
+    assert asked == [(3, 1), (6, 2), (12, 3), (24, 4)]
+    assert widened(tuned_engine, 10, 0.99, measure)[0].width == 10  # all there are: it misses
+    exact = EngineSpec("exact")
+    assert widened(exact, 10, 0.99, measure) == (exact, Recall(0.0, 0.0, 200))
 
 
 def test_many_rows_with_one_vector_are_listed_by_id_in_any_block() -> None:

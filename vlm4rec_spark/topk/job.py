@@ -24,7 +24,7 @@ from vlm4rec_spark.topk.facts_job import check_rules, rerank_of, take_beside, ta
 from vlm4rec_spark.topk.lists import ListSpec
 from vlm4rec_spark.topk.lists_job import Work, write_all, write_changed
 from vlm4rec_spark.topk.snapshot_job import taken_snapshot
-from vlm4rec_spark.topk.tuning import audit, engine_for, serves_again
+from vlm4rec_spark.topk.tuning import audit, engine_for, serves_again, widened
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -115,11 +115,15 @@ def _searching(
         engine = EngineSpec(*start.before.engine)
         if serves_again(context.config.topk, engine):
             before = _with(spec, engine)
-            audited = _recall(context, rows, before)
+            audited = _recall(context, rows, before, 1)
             if audited.mean >= target:
                 return before, audited
-    spec = _with(spec, _engine(context, rows, spec, n_users))
-    audited = _recall(context, rows, spec)
+    engine, audited = widened(
+        _engine(context, rows, spec, n_users),
+        len(spec.open().leaves.centroids),
+        target,
+        lambda engine, number: _recall(context, rows, _with(spec, engine), number),
+    )
     if audited.mean < target:
         # Recorded before the run fails, so that the table says by how much.
         seconds = time.monotonic() - started
@@ -130,7 +134,7 @@ def _searching(
             f"topk.recall_target {target}; the lists in force were kept. Set "
             "topk.engine to exact, raise topk.audit_users, or lower the target."
         )
-    return spec, audited
+    return _with(spec, engine), audited
 
 
 def _with(spec: plan.SearchSpec, engine: EngineSpec) -> plan.SearchSpec:
@@ -150,10 +154,10 @@ def _engine(
     return engine_for(spec.open(), sample, settings, searches, *how)
 
 
-def _recall(context: RunContext, rows: DataFrame, spec: plan.SearchSpec) -> Recall:
-    """Measure the recall on sampled users before the work is done."""
+def _recall(context: RunContext, rows: DataFrame, spec: plan.SearchSpec, number: int) -> Recall:
+    """Measure the recall on sampled users, others in each audit, before the work is done."""
     settings = context.config.topk
-    sample = plan.sampled(rows, settings.audit_users, "audit").toArrow()
+    sample = plan.sampled(rows, settings.audit_users, f"audit {number}").toArrow()
     how = (spec.lists.interests, spec.lists.fusion)
     audited = audit(spec.open(), sample, spec.lists.engine, settings.k, *how)
     logger.info(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +21,8 @@ from vlm4rec_spark.topk.engines.choice import (
 from vlm4rec_spark.topk.lists import seen_masks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
     from vlm4rec_spark.config_lists import TopkConfig
@@ -26,8 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 MOST_SEARCHES = 2000
-HEADROOM = 0.2
-"""Part of the allowed loss kept in reserve: the audit is on other users than the tuning."""
 
 
 def engine_for(
@@ -59,12 +61,31 @@ def engine_for(
         return EngineSpec("exact")
     leaves = len(snapshot.leaves.centroids)
     truth = _sample(snapshot, sample, settings.k, (interests, fusion))
-    target = 1 - (1 - settings.recall_target) * (1 - HEADROOM)
     width, reached = tuned(
-        lambda w: open_engine(EngineSpec(name, w), snapshot), truth, leaves, target
+        lambda w: open_engine(EngineSpec(name, w), snapshot), truth, leaves, settings.recall_target
     )
     logger.info("%s searches %d of %d leaves: recall %.4f", name, width, leaves, reached.mean)
     return EngineSpec(name, width)
+
+
+def widened(
+    engine: EngineSpec, leaves: int, target: float, measure: Callable[[EngineSpec, int], Recall]
+) -> tuple[EngineSpec, Recall]:
+    """Search twice as wide as long as an audit misses the target; return the engine and its recall.
+
+    Args:
+        engine: as tuned.
+        leaves: there are; the widest search, whose recall may still lie under the target.
+        target: recall.
+        measure: audits an engine; told which audit it is, so that each has users of its own.
+    """
+    for number in itertools.count(1):
+        audited = measure(engine, number)
+        if audited.mean >= target or engine.name == "exact" or engine.width >= leaves:
+            break
+        engine = replace(engine, width=min(2 * engine.width, leaves))
+        logger.info("recall %.4f of other users: searching %d leaves", audited.mean, engine.width)
+    return engine, audited
 
 
 def serves_again(settings: TopkConfig, before: EngineSpec) -> bool:

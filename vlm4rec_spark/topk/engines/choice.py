@@ -122,17 +122,18 @@ def tuned(
 ) -> tuple[int, Recall]:
     """Return the smallest width whose recall on sampled users reaches the target, and that recall.
 
-    Found by bisection: recall grows with the width. All leaves are the upper end.
+    Found by bisection: recall grows with the width. All leaves are the upper end. The lower end of
+    the interval counts: a few users find much less than the others, and a sample may lack them.
     """
     low, high = 0, 1
     reached = _recall(open_width(high), sample)
-    while reached.mean < target and high < leaves:
+    while reached.low < target and high < leaves:
         low, high = high, min(2 * high, leaves)
         reached = _recall(open_width(high), sample)
     while high - low > 1:
         middle = (low + high) // 2
         found = _recall(open_width(middle), sample)
-        if found.mean >= target:
+        if found.low >= target:
             high, reached = middle, found
         else:
             low = middle
