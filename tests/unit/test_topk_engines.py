@@ -151,19 +151,16 @@ def test_scann_returns_every_row_of_a_small_matrix_once(tmp_path: Path) -> None:
     assert [sorted(rows[rows >= 0].tolist()) for rows in found] == [list(range(7))] * 2
 
 
-def test_scann_finds_the_same_with_the_threads_of_a_task(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scann_finds_the_same_with_several_threads(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     vectors, queries = unit(rng, 500, 16), unit(rng, 300, 16)
     scann.build_index(vectors, tmp_path)
-    found = []
-    for cpus, threads in (("", 1), ("3", 3)):
-        monkeypatch.setenv("OMP_NUM_THREADS", cpus)
-        assert scann.threads_of_task() == threads
-        engine = scann.ScannFiles(str(tmp_path), scann.threads_of_task()).opened(vectors, 1)
-        found.append(engine.nearest(queries, 10, Masks.nothing(300, 500)))
-    alone, together = found
+    alone, together = (
+        scann.ScannFiles(str(tmp_path), threads)
+        .opened(vectors, 1)
+        .nearest(queries, 10, Masks.nothing(300, 500))
+        for threads in (1, 3)
+    )
     assert np.array_equal(alone, together)
 
 

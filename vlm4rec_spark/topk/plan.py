@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from pyspark import TaskContext
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark.profiles.plan import USERS_A_SEARCH, blocks
@@ -65,6 +66,11 @@ class SearchSpec:
     def open(self) -> Snapshot:
         """Map the item matrix; once per process."""
         return load_snapshot(self.snapshot, self.beside)
+
+    def engine(self, snapshot: Snapshot) -> Engine:
+        """Open the engine in a task, with as many threads as the task has CPUs."""
+        context = TaskContext.get()
+        return open_engine(self.lists.engine, snapshot, context.cpus() if context else 1)
 
 
 def recommendations(
@@ -146,11 +152,11 @@ def _made(
 
     def anew(table: pa.Table) -> pa.Table:
         snapshot = spec.open()
-        return make(snapshot, table, open_engine(spec.lists.engine, snapshot))
+        return make(snapshot, table, spec.engine(snapshot))
 
     def merged(table: pa.Table, notes: pa.Table) -> pa.Table:
         snapshot = spec.open()
-        engine = open_engine(spec.lists.engine, snapshot)
+        engine = spec.engine(snapshot)
         return make(snapshot, table, Foreseen(engine, notes, spec.shards))
 
     by_block = rows.groupBy("block")
@@ -192,7 +198,7 @@ def _neighbours(
 
     def build(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         snapshot = spec.open()
-        engine = open_engine(spec.lists.engine, snapshot)
+        engine = spec.engine(snapshot)
         for batch in batches:
             ids = batch.column("id").to_numpy()
             for start in range(0, len(ids), ITEMS_A_BLOCK):

@@ -42,10 +42,16 @@ class EngineSpec:
     """Leaves searched for a query; the exact engine has no use for it."""
 
 
-def open_engine(spec: EngineSpec, snapshot: Snapshot) -> Engine:
-    """Return the engine over a snapshot; ScaNN's files are loaded once per process."""
+def open_engine(spec: EngineSpec, snapshot: Snapshot, threads: int = 1) -> Engine:
+    """Return the engine over a snapshot; ScaNN's files are loaded once per process.
+
+    Args:
+        spec: which engine.
+        snapshot: the catalogue.
+        threads: that ScaNN searches with; the others have those of BLAS.
+    """
     if spec.name == "scann":
-        return _loaded_scann(str(snapshot.index)).opened(snapshot.vectors, spec.width)
+        return _loaded_scann(str(snapshot.index), threads).opened(snapshot.vectors, spec.width)
     return open_parted(spec, snapshot)
 
 
@@ -57,8 +63,8 @@ def open_parted(spec: EngineSpec, snapshot: Snapshot) -> PartedEngine:
 
 
 @lru_cache(maxsize=1)
-def _loaded_scann(folder: str) -> scann.ScannFiles:
-    return scann.ScannFiles(folder, scann.threads_of_task())
+def _loaded_scann(folder: str, threads: int) -> scann.ScannFiles:
+    return scann.ScannFiles(folder, threads)
 
 
 def chosen_engine(name: str, items: int, users: int, dimensions: int, shards: int = 1) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,12 +117,6 @@ def depths(k: int, masks: Masks, n: int) -> dict[int, npt.NDArray[np.int64]]:
     steps = np.ceil(np.log2(np.maximum(needed + margin, 1)))
     depth = k + np.where(margin + needed > MARGIN, 2**steps, MARGIN).astype(np.int64)
     return {int(d): np.flatnonzero(depth == d) for d in np.unique(depth)}
-
-
-def threads_of_task() -> int:
-    """Return how many CPUs a task has: Spark tells its Python workers so."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, int(told)) if told.isdecimal() else 1
 
 
 def build_index(vectors: Vectors, folder: Path) -> None:
