@@ -122,7 +122,7 @@ def _searching(
         _engine(context, rows, spec, n_users),
         len(spec.open().leaves.centroids),
         target,
-        lambda engine, number: _recall(context, rows, _with(spec, engine), number),
+        lambda tried, number: _recall(context, rows, _with(spec, tried), number),
     )
     if audited.mean < target:
         # Recorded before the run fails, so that the table says by how much.

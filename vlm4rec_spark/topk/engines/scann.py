@@ -48,11 +48,11 @@ class ScannFiles:
         Raises:
             MissingExtraError: ScaNN is not installed.
         """
-        self.index: Any = scann_ops().load_searcher(folder)
-        self.search = self.index.search_batched
+        index = scann_ops().load_searcher(folder)
+        self.search = index.search_batched
         if threads > 1:
-            self.index.set_num_threads(threads)  # unless told, it takes all CPUs of the machine
-            self.search = self.index.search_batched_parallel
+            index.set_num_threads(threads)  # unless told, it takes all CPUs of the machine
+            self.search = index.search_batched_parallel
 
     def opened(self, vectors: Vectors, width: int) -> ScannEngine:
         """Return an engine over the (n, d) unit rows it was built from."""
