@@ -26,7 +26,7 @@ from vlm4rec_spark.topk.engines.choice import (
 from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.engines.leaves import Leaves, build_leaves
-from vlm4rec_spark.topk.engines.list_major import ListMajorEngine
+from vlm4rec_spark.topk.engines.list_major import WIDEST, ListMajorEngine
 from vlm4rec_spark.topk.engines.selection import best_of
 from vlm4rec_spark.topk.ranking import ranked
 from vlm4rec_spark.topk.tuning import serves_again, widened
@@ -75,7 +75,7 @@ def test_exact_search_and_leaves_that_are_all_probed_find_the_best_rows_under_an
     leaves, vectors = few_leaves(unit(rng, n, 5), min(count, n))
     queries, masks = unit(rng, 7, 5), random_masks(rng, 7, n)
     truth = brute_force(vectors, queries, k, masks)
-    engines: list[Engine] = [ExactEngine(vectors), ListMajorEngine(vectors, leaves, count)]
+    engines: list[Engine] = [ExactEngine(vectors), ListMajorEngine(vectors, leaves, WIDEST)]
     for engine in engines:
         found = engine.nearest(queries, k, masks)
         assert found.shape == (7, k)
@@ -87,7 +87,7 @@ def test_exact_search_and_leaves_that_are_all_probed_find_the_best_rows_under_an
 
 @settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(2, 300), st.integers(1, 40))
-def test_one_probed_leaf_still_fills_every_list(seed: int, n: int, k: int) -> None:
+def test_the_narrowest_search_still_fills_every_list(seed: int, n: int, k: int) -> None:
     rng = np.random.default_rng(seed)
     leaves, vectors = few_leaves(unit(rng, n, 5), min(8, n))
     queries, masks = unit(rng, 7, 5), random_masks(rng, 7, n)
@@ -186,7 +186,7 @@ def test_leaves_hold_every_row_once_and_the_nearest_rows_share_one(
     np.testing.assert_array_equal(order, same)
     np.testing.assert_array_equal(leaves.centroids, again.centroids)
     np.testing.assert_allclose(np.linalg.norm(leaves.centroids, axis=1), 1, atol=1e-5)
-    engine = ListMajorEngine(np.ascontiguousarray(vectors[order]), leaves, 6)
+    engine = ListMajorEngine(np.ascontiguousarray(vectors[order]), leaves, 40)
     queries, masks = vectors[:50], Masks.nothing(50, 2500)
     exact = ExactEngine(engine.vectors).nearest(queries, 10, masks)
     assert recall_of(engine.vectors, queries, engine.nearest(queries, 10, masks), exact).mean > 0.95
@@ -208,12 +208,11 @@ def test_tuning_finds_the_smallest_width_that_reaches_the_target(
         found = engine.nearest(queries, 20, sample.masks)
         return recall_of(vectors, queries, found, sample.exact).low
 
-    count = len(leaves.centroids)
-    width, reached = tuned(lambda w: ListMajorEngine(vectors, leaves, w), sample, count, 0.97)
+    width, reached = tuned(lambda w: ListMajorEngine(vectors, leaves, w), sample, WIDEST, 0.97)
     assert reached.low == pytest.approx(low_recall(width))
     assert low_recall(width) >= 0.97
     assert low_recall(width - 1) < 0.97
-    assert tuned(lambda w: ListMajorEngine(vectors, leaves, w), sample, count, 1.0)[1].mean == 1.0
+    assert tuned(lambda w: ListMajorEngine(vectors, leaves, w), sample, WIDEST, 1.0)[1].mean == 1.0
 
 
 def test_a_search_that_misses_the_target_is_widened_and_audited_on_others() -> None:
@@ -227,9 +226,15 @@ def test_a_search_that_misses_the_target_is_widened_and_audited_on_others() -> N
     engine, audited = widened(tuned_engine, 100, 0.99, measure)
     assert (engine.width, audited.mean) == (24, 1.0)
     assert asked == [(3, 1), (6, 2), (12, 3), (24, 4)]
-    assert widened(tuned_engine, 10, 0.99, measure)[0].width == 10  # all there are: it misses
     exact = EngineSpec("exact")
-    assert widened(exact, 10, 0.99, measure) == (exact, Recall(0.0, 0.0, 200))
+    assert widened(exact, 100, 0.99, measure) == (exact, Recall(0.0, 0.0, 200))
+
+
+@pytest.mark.parametrize(("name", "most"), [("list_major", WIDEST), ("scann", 200)])
+def test_a_search_is_widened_to_all_leaves_and_no_further(name: str, most: int) -> None:
+    missed = Recall(0.5, 0.4, 200)
+    engine, audited = widened(EngineSpec(name, 3), 40_000, 0.99, lambda *_: missed)
+    assert (engine.width, audited) == (most, missed)
 
 
 def test_many_rows_with_one_vector_are_listed_by_id_in_any_block() -> None:

@@ -120,7 +120,7 @@ def _searching(
                 return before, audited
     engine, audited = widened(
         _engine(context, rows, spec, n_users),
-        len(spec.open().leaves.centroids),
+        len(spec.open()),
         target,
         lambda tried, number: _recall(context, rows, _with(spec, tried), number),
     )

@@ -17,6 +17,7 @@ from vlm4rec_spark.topk.engines.choice import (
     chosen_engine,
     open_engine,
     tuned,
+    widest,
 )
 from vlm4rec_spark.topk.lists import seen_masks
 
@@ -59,32 +60,33 @@ def engine_for(
     name = chosen_engine(settings.engine, n, searches, dimensions, settings.shards)
     if name == "exact" or not n:
         return EngineSpec("exact")
-    leaves = len(snapshot.leaves.centroids)
+    most = widest(name, n)
     truth = _sample(snapshot, sample, settings.k, (interests, fusion))
     width, reached = tuned(
-        lambda w: open_engine(EngineSpec(name, w), snapshot), truth, leaves, settings.recall_target
+        lambda w: open_engine(EngineSpec(name, w), snapshot), truth, most, settings.recall_target
     )
-    logger.info("%s searches %d of %d leaves: recall %.4f", name, width, leaves, reached.mean)
+    logger.info("%s searches with width %d of %d: recall %.4f", name, width, most, reached.mean)
     return EngineSpec(name, width)
 
 
 def widened(
-    engine: EngineSpec, leaves: int, target: float, measure: Callable[[EngineSpec, int], Recall]
+    engine: EngineSpec, n: int, target: float, measure: Callable[[EngineSpec, int], Recall]
 ) -> tuple[EngineSpec, Recall]:
     """Search twice as wide as long as an audit misses the target; return the engine and its recall.
 
     Args:
         engine: as tuned.
-        leaves: there are; the widest search, whose recall may still lie under the target.
+        n: rows it searches. The recall of the widest search may still lie under the target.
         target: recall.
         measure: audits an engine; told which audit it is, so that each has users of its own.
     """
+    most = widest(engine.name, n)
     for number in itertools.count(1):
         audited = measure(engine, number)
-        if audited.mean >= target or engine.name == "exact" or engine.width >= leaves:
+        if audited.mean >= target or engine.name == "exact" or engine.width >= most:
             break
-        engine = replace(engine, width=min(2 * engine.width, leaves))
-        logger.info("recall %.4f of other users: searching %d leaves", audited.mean, engine.width)
+        engine = replace(engine, width=min(2 * engine.width, most))
+        logger.info("recall %.4f of other users: width %d now", audited.mean, engine.width)
     return engine, audited
 
 

@@ -15,7 +15,7 @@ from vlm4rec_spark.topk.audit import Recall, recall_of
 from vlm4rec_spark.topk.engines import scann
 from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.engines.leaves import ONE_LEAF_BELOW
-from vlm4rec_spark.topk.engines.list_major import ListMajorEngine
+from vlm4rec_spark.topk.engines.list_major import WIDEST, ListMajorEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vlm4rec_spark.topk.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
-SCANNED = {"list_major": 0.06, "scann": 0.06}
+SCANNED = {"list_major": 0.07, "scann": 0.13}
 """Cost of a query at 100,000 rows as a part of exact search, recall .99 to .999 (measured, see
 `make bench-topk`); it falls with the square root of the number of rows."""
 BUILT_PER_ROW = {"list_major": 0.0, "scann": 1.6e-4}
@@ -39,7 +39,7 @@ class EngineSpec:
     name: str
     """exact, list_major or scann."""
     width: int = 0
-    """Leaves searched for a query; the exact engine has no use for it."""
+    """How wide it searches: leaves of ScaNN, steps of `list_major.REACH`; nothing to exact."""
 
 
 def open_engine(spec: EngineSpec, snapshot: Snapshot, threads: int = 1) -> Engine:
@@ -60,6 +60,11 @@ def open_parted(spec: EngineSpec, snapshot: Snapshot) -> PartedEngine:
     if spec.name == "list_major":
         return ListMajorEngine(snapshot.vectors, snapshot.leaves, spec.width)
     return ExactEngine(snapshot.vectors)
+
+
+def widest(name: str, n: int) -> int:
+    """Return the width with which an engine searches all leaves of n rows."""
+    return scann.leaves_of(n) if name == "scann" else WIDEST
 
 
 @lru_cache(maxsize=1)
@@ -124,17 +129,17 @@ def seconds_a_product() -> float:
 
 
 def tuned(
-    open_width: Callable[[int], Engine], sample: Sample, leaves: int, target: float
+    open_width: Callable[[int], Engine], sample: Sample, most: int, target: float
 ) -> tuple[int, Recall]:
     """Return the smallest width whose recall on sampled users reaches the target, and that recall.
 
-    Found by bisection: recall grows with the width. All leaves are the upper end. The lower end of
-    the interval counts: a few users find much less than the others, and a sample may lack them.
+    Found by bisection: recall grows with the width, which is `most` at most. The lower end of the
+    interval counts: a few users find much less than the others, and a sample may lack them.
     """
     low, high = 0, 1
     reached = _recall(open_width(high), sample)
-    while reached.low < target and high < leaves:
-        low, high = high, min(2 * high, leaves)
+    while reached.low < target and high < most:
+        low, high = high, min(2 * high, most)
         reached = _recall(open_width(high), sample)
     while high - low > 1:
         middle = (low + high) // 2

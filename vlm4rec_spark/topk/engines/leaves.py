@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ONE_LEAF_BELOW = 20_000
 """Under this searching everything costs less than choosing where to search."""
-LEAVES = 1.5
+LEAVES = 1.25
 """In multiples of the square root of the number of rows: more and smaller leaves scan less for the
 same recall, and cost more to build and to choose from."""
 SAMPLE_A_LEAF = 64

@@ -131,11 +131,16 @@ def builder(vectors: Vectors) -> Any:
     plain = scann_ops().builder(vectors, 10, "dot_product").set_n_training_threads(1)
     if n < BRUTE_FORCE_BELOW:
         return plain.score_brute_force()
-    leaves = round(math.sqrt(n))
+    leaves = leaves_of(n)
     # On unit vectors: T = sqrt(r / (d - 1 + r)), see Guo et al. 2020, section 3.
     threshold = math.sqrt(ANISOTROPY / (d - 1 + ANISOTROPY))
     tree = plain.tree(leaves, min(leaves, 20), training_sample_size=min(n, TRAINING_ROWS))
     return tree.score_ah(2, anisotropic_quantization_threshold=threshold)
+
+
+def leaves_of(n: int) -> int:
+    """Return how many leaves the tree over n rows has; 1 where there is none."""
+    return round(math.sqrt(n)) if n >= BRUTE_FORCE_BELOW else 1
 
 
 def installed() -> bool:
