@@ -226,12 +226,13 @@ def alike(left, right):
 
 
 @njit(cache=True, nogil=True)
-def keep_best(vectors, queries, candidates, hidden, starts, allowed, group, found):
+def keep_best(vectors, queries, order, candidates, hidden, starts, allowed, group, found):
     """Find the best candidates of each query that no mask hides.
 
     Args:
         vectors: (n, d) float32.
         queries: (q, d) float32.
+        order: (q,) numbers of the queries, in the order to take them.
         candidates: (q, width) rows, none twice in a line, -1 for none.
         hidden: as for `collect`.
         starts: as for `collect`.
@@ -241,7 +242,7 @@ def keep_best(vectors, queries, candidates, hidden, starts, allowed, group, foun
     """
     width, k = candidates.shape[1], found.shape[1]
     scores, rows = np.empty(width, np.float32), np.empty(width, np.int64)
-    for query in range(found.shape[0]):
+    for query in order:
         may, count = allowed[group[query]], 0
         for place in range(width):
             row = candidates[query, place]
