@@ -90,7 +90,7 @@ class TopkConfig(Model):
     """Parts of the item matrix for machines that cannot hold it: each is searched by tasks of its
     own, and one shuffle by user brings together what they find. The lists are the same. What is
     made for `refresh: changed`, complements and searches use the whole matrix."""
-    audit_users: Annotated[int, Field(ge=0)] = 200
+    audit_users: Positive = 200
     """Users whose lists are compared with exact search; as many others tune the search."""
     mask_events: tuple[Text, ...] | None = None
     """Event types that count as seen; null counts all."""

@@ -23,6 +23,7 @@ from vlm4rec_spark import delta
 from vlm4rec_spark.demo.run import outfit
 from vlm4rec_spark.tables import COMPLEMENTS, DESCRIPTIONS, ITEMS, RECOMMENDATIONS
 from vlm4rec_spark.topk import job as topk_job
+from vlm4rec_spark.topk.facts_job import parsed, rule_frame
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -119,6 +120,12 @@ def test_allow_list_sure_attributes_variants_new_items_margins_and_complements_h
         by_worth = [value for place, value in enumerate(worth) if place not in {3, 7}]
         assert (np.diff(by_worth) <= 1e-6).all()
     check_complements(spark, names)
+    sure = make_context(spark, names, tmp_path, "describe.min_confidence=0.5")
+    (rule,) = parsed(sure.config, ["attributes.style.value = 'classic'"], "a rule")
+    met = rule_frame(sure).where(rule.sql).select("item_id").collect()
+    assert {row["item_id"] for row in met} == {
+        f"i{i:02d}" for i in range(N) if is_classic_for_sure(f"i{i:02d}")
+    }
     told = outfit(context)
     assert told[1] == "To complete Item 0:"
     assert [line[:5] for line in told[2:]] == ["  1. ", "  2. ", "  3. ", "  4. "]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +29,7 @@ from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.engines.leaves import Leaves, build_leaves
 from vlm4rec_spark.topk.engines.list_major import WIDEST, ListMajorEngine
+from vlm4rec_spark.topk.engines.scann import MARGIN, depths
 from vlm4rec_spark.topk.engines.selection import best_of
 from vlm4rec_spark.topk.ranking import ranked
 from vlm4rec_spark.topk.tuning import serves_again, widened
@@ -141,6 +144,51 @@ def test_rescoring_keeps_the_best_candidates_that_no_mask_hides(seed: int, n: in
         may = some[masks.allow(np.full(len(some), q), some)]
         best = may[np.argsort(-(vectors[may] @ queries[q]))][:k]
         assert sorted(rows[rows >= 0].tolist()) == sorted(best.tolist())
+
+
+def test_scann_searches_deep_for_those_alone_who_have_seen_much() -> None:
+    hidden = [0, 3, 700]
+    starts = np.concatenate([[0], np.cumsum(hidden)])
+    masks = Masks(
+        np.zeros(starts[-1], np.int64), starts, np.ones((1, 5000), bool), np.zeros(3, int)
+    )
+    found = {depth: users.tolist() for depth, users in depths(10, masks, 5000).items()}
+    assert found == {10 + MARGIN: [0], 10 + 32: [1], 10 + 2048: [2]}
+    half = replace(masks, starts=np.zeros(4, np.int64), allowed=np.arange(5000)[None] % 2 == 0)
+    assert list(depths(10, half, 5000)) == [10 + 64]  # half of what is found may be given
+
+
+def test_what_scann_pads_a_short_answer_with_is_not_listed() -> None:
+    vectors = unit(np.random.default_rng(2), 40, 8)
+
+    def search(queries: Vectors, **_: int) -> tuple[npt.NDArray[np.uint32], Vectors]:
+        rows = np.zeros((len(queries), 30), np.uint32)
+        scores = np.full(rows.shape, np.nan, np.float32)
+        rows[:, :3], scores[:, :3] = [7, 8, 9], 0.5
+        return rows, scores
+
+    masks = Masks.nothing(2, 40)
+    found = scann.ScannEngine(search, vectors, 1)._filtered(vectors[:2], 5, 30, masks)
+    assert [sorted(rows.tolist()) for rows in found] == [[-1, -1, 7, 8, 9]] * 2
+    # Too few: these are searched for exactly.
+    whole = scann.ScannEngine(search, vectors, 1).nearest(vectors[:2], 5, masks)
+    exact = ExactEngine(vectors).nearest(vectors[:2], 5, masks)
+    assert np.array_equal(np.sort(whole), np.sort(exact))
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.integers(1, 401))
+def test_the_leaves_of_a_query_do_not_depend_on_who_else_is_searched_for(
+    seed: int, width: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    leaves, vectors = few_leaves(clustered(rng, 600, 16, 20), 25)
+    queries = unit(rng, 40, 16)
+    engine = ListMajorEngine(vectors, leaves, width)
+    together = engine.nearest(queries, 10, Masks.nothing(40, 600))
+    some = np.sort(rng.choice(40, int(rng.integers(1, 40)), replace=False))
+    alone = engine.nearest(queries[some], 10, Masks.nothing(len(some), 600))
+    assert np.array_equal(np.sort(alone), np.sort(together[some]))
 
 
 def test_scann_returns_every_row_of_a_small_matrix_once(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.lists import ListSpec, block_lists, check
 from vlm4rec_spark.topk.reasons import profile_reasons, similar_reasons
 from vlm4rec_spark.topk.snapshot import Beside, Snapshot, load_snapshot
-from vlm4rec_spark.topk.snapshot_files import write_array, write_snapshot
+from vlm4rec_spark.topk.snapshot_files import as_matrix, is_whole, write_array, write_snapshot
 from vlm4rec_spark.topk.words import shared_words
 
 EXACT = EngineSpec("exact")
@@ -94,6 +95,28 @@ def test_a_user_without_weight_gets_popular_items_and_is_told_so() -> None:
     assert made[0]["because_item_id"] is None
 
 
+def test_a_user_without_weight_gets_what_is_popular_in_the_segment_first() -> None:
+    state = replace(
+        snapshot(0, 5), popularity=np.array([[5.0, 4, 3, 2, 1], [0, 0, 0, 1, 2], [0, 0, 9, 0, 0]])
+    )
+    table = history(*((user, None, 0.0, False) for user in ("a", "b", "c")))
+    table = table.append_column("segment", pa.array(["x", "y", "nobody's"]))
+    spec = ListSpec(EXACT, 3, segments=("x", "y"))
+    made = block_lists(state, block(state, table), spec)
+    found = dict(zip(made["user_id"].to_pylist()[::3], batched(made["item_id"]), strict=True))
+    assert found == {
+        "a": ["i004", "i003", "i000"],
+        "b": ["i002", "i000", "i001"],
+        "c": ["i000", "i001", "i002"],
+    }
+
+
+def batched(column: pa.ChunkedArray, size: int = 3) -> list[list[str]]:
+    """Return the values in parts of a size."""
+    values = column.to_pylist()
+    return [values[start : start + size] for start in range(0, len(values), size)]
+
+
 def test_ids_with_quotes_emoji_and_unknown_items_are_only_names() -> None:
     state = snapshot(0, 5)
     table = history(("o'br\"ien; 🛍️", "i000", 1.0, True), ("näme", "nobody knows", 1.0, True))
@@ -145,10 +168,45 @@ def test_a_snapshot_reads_back_what_was_written(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".partial-*"))
 
 
-def test_a_vector_that_is_not_finite_is_refused(tmp_path: Path) -> None:
-    vectors = np.full((5, 4), np.nan, np.float32)
-    with pytest.raises(SchemaError, match="not finite"):
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 3.0])
+def test_a_vector_that_is_not_finite_or_not_of_length_1_is_refused_with_its_item(
+    tmp_path: Path, value: float
+) -> None:
+    vectors = unit(np.random.default_rng(3), 5, 4)
+    vectors[2] = value
+    with pytest.raises(SchemaError, match=r"1 item vectors .*'i002'"):
         write_snapshot(tmp_path / "snapshot-b", item_table(5), vectors)
+    assert not (tmp_path / "snapshot-b").exists()
+
+
+@pytest.mark.parametrize("odd", [[[1.0] * 3, [1.0] * 5], [None], [[]], [[None] * 4]])
+def test_vectors_of_another_length_never_become_those_of_other_items(
+    odd: list[list[float | None] | None],
+) -> None:
+    column: list[list[float | None] | None] = [[1.0, 0.0, 0.0, 0.0], *odd, [0.0, 1.0, 0.0, 0.0]]
+    column += [[0.0, 0.0, 1.0, 0.0]] * 2
+    ids = pa.chunked_array([[f"i{number}" for number in range(len(column))]])
+    vectors = pa.chunked_array([column[:2], column[2:]], pa.list_(pa.float32()))
+    if odd == [[None] * 4]:
+        assert np.isnan(as_matrix(ids, vectors)[1]).all()
+        return
+    with pytest.raises(SchemaError, match=rf"{len(odd)} of {len(column)} item vectors .*'i1'"):
+        as_matrix(ids, vectors)
+
+
+def test_a_file_of_a_snapshot_that_changed_or_is_gone_is_noticed(tmp_path: Path) -> None:
+    folder = tmp_path / "snapshot-a"
+    write_snapshot(folder, item_table(5), unit(np.random.default_rng(3), 5, 4), with_scann=True)
+    assert is_whole(folder)
+    assert not is_whole(tmp_path / "snapshot-b")
+    for path in (folder / "vectors.npy", *sorted((folder / "index").iterdir())):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert not is_whole(folder), path
+        path.unlink()
+        assert not is_whole(folder), path
+        path.write_bytes(content)
+    assert is_whole(folder)
 
 
 def test_words_that_say_nothing_or_stand_twice_are_not_named() -> None:

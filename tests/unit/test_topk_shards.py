@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vlm4rec_spark.topk.engines.interface import Rows, Vectors
     from vlm4rec_spark.topk.snapshot import Snapshot
 
-EXACT, LIST_MAJOR = EngineSpec("exact"), EngineSpec("list_major", 2)
+EXACT, LIST_MAJOR = EngineSpec("exact"), EngineSpec("list_major", 60)
 SPECS = (
     ListSpec(EXACT, 1),
     ListSpec(EXACT, 1, interests=3),
@@ -120,7 +120,7 @@ def test_lists_from_any_number_of_shards_are_those_of_the_whole_matrix(
     assert block_lists(state, users, spec, Foreseen(watched, some, shards)).equals(whole)
 
 
-@pytest.mark.parametrize("engine", [EXACT, EngineSpec("list_major", 5)])
+@pytest.mark.parametrize("engine", [EXACT, EngineSpec("list_major", 200)])
 def test_what_was_searched_beforehand_is_not_searched_again(engine: EngineSpec) -> None:
     rng = np.random.default_rng(3)
     rows = unit(rng, 400, 6)

@@ -256,20 +256,24 @@ def task_spec(spec: WorkerSpec) -> WorkerSpec:
 def sure_words(attributes: str, min_confidence: float) -> Expression:
     """Return attribute -> value of what is visible and what the model was sure enough of.
 
-    An attribute without a confidence, from an endpoint that tells none, counts as sure.
-
     Args:
         attributes: column of that type of `descriptions`.
         min_confidence: `describe.min_confidence`.
     """
-    used = F.map_filter(
+    sure = sure_attributes(attributes, min_confidence)
+    visible = F.map_filter(sure, lambda _, a: a["value"].isNotNull())
+    return F.transform_values(visible, lambda _, a: a["value"])
+
+
+def sure_attributes(attributes: str, min_confidence: float) -> Expression:
+    """Return of a column of attributes those that the model was sure enough of.
+
+    An attribute without a confidence, from an endpoint that tells none, counts as sure.
+    """
+    return F.map_filter(
         attributes,
-        lambda _, a: (
-            a["value"].isNotNull()
-            & (a["confidence"].isNull() | (a["confidence"] >= min_confidence))
-        ),
+        lambda _, a: a["confidence"].isNull() | (a["confidence"] >= min_confidence),
     )
-    return F.transform_values(used, lambda _, a: a["value"])
 
 
 def newest(log: DataFrame) -> DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
+from vlm4rec_spark.descriptions.plan import sure_attributes
 from vlm4rec_spark.descriptions.specs import schema_book
 from vlm4rec_spark.errors import ConfigError, SourceError, near
 from vlm4rec_spark.tables import DESCRIPTIONS, ITEMS
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 DIGITS = 9
 """Popularity is rounded, so that sums in another order give the same file."""
 MOST_SEGMENTS = 256
-"""Segments with an own line in the arrays; further ones are treated like no segment."""
+"""Segments with an own line in the arrays; further ones, if no rule is about them, are treated like
+no segment."""
 
 
 def check_rules(config: Config) -> None:
@@ -99,11 +101,18 @@ def rerank_of(config: Config) -> Rerank:
     )
 
 
-def take_segments(history: DataFrame) -> tuple[str, ...]:
-    """Return the segments with most users, sorted by name."""
+def take_segments(history: DataFrame, ruled: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the segments with most users, sorted by name.
+
+    Args:
+        history: user_id, segment.
+        ruled: segments with rules; those that have users are among them, however few these are.
+    """
     named = history.where("segment IS NOT NULL").groupBy("segment")
-    users = named.agg(F.count_distinct("user_id").alias("n")).orderBy(F.desc("n"), "segment")
-    return tuple(sorted(row["segment"] for row in users.limit(MOST_SEGMENTS).collect()))
+    users = named.agg(F.count_distinct("user_id").alias("n"))
+    order = (F.desc(F.col("segment").isin(list(ruled))), F.desc("n"), "segment")
+    most = max(MOST_SEGMENTS, len(ruled))
+    return tuple(sorted(row["segment"] for row in users.orderBy(*order).limit(most).collect()))
 
 
 def take_beside(
@@ -244,10 +253,11 @@ def _number(column: str) -> Column:
 
 
 def rule_frame(context: RunContext) -> DataFrame:
-    """Return the items with the columns that rules may name."""
+    """Return the items with the columns that rules may name; only attributes that are sure."""
     items = delta.read(context.spark, ITEMS, context.names)
+    sure = sure_attributes("attributes", context.config.describe.min_confidence)
     described = delta.read(context.spark, DESCRIPTIONS, context.names).select(
-        "request_key", F.col("attributes").alias("described")
+        "request_key", sure.alias("described")
     )
     return (
         items.withColumnRenamed("attributes", "source")

@@ -73,7 +73,7 @@ def check(context: RunContext) -> None:
 def search_spec(context: RunContext, rows: DataFrame) -> plan.SearchSpec:
     """Bring the item matrix up to date and return how lists are made, but for the engine."""
     snapshot = taken_snapshot(context)
-    segments = take_segments(rows)
+    segments = take_segments(rows, context.config.topk.user_rules)
     lists = ListSpec(
         EngineSpec("exact"),
         context.config.topk.k,

@@ -154,7 +154,7 @@ def best_lists(snapshot: Snapshot, candidates: Candidates, spec: ListSpec, masks
         # Caps may use up all candidates; deeper ones may still fit.
         open_ = open_[short & (depth < eligible[open_])]
         depth *= DEEPER
-    check(rows, spec.k, masks, (rows >= 0).sum(1))
+    check(rows, spec.k, masks, (rows >= 0).sum(1) if spec.rerank.may_shorten else eligible)
     return replace(candidates.scored(rows), floor=floor)
 
 

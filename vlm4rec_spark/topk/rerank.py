@@ -48,6 +48,11 @@ class Rerank:
         """Whether a list can differ from the best k items."""
         return self != PLAIN
 
+    @property
+    def may_shorten(self) -> bool:
+        """Whether a list can be short although more items are eligible."""
+        return bool(self.caps) or self.near_equal is not None
+
     def arranged(self, snapshot: Snapshot, found: Ranked, k: int, masks: Masks) -> Rows:
         """Return (users, k) rows chosen from candidates, -1 for an empty place.
 

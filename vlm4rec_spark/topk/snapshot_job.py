@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from vlm4rec_spark.topk.centring import PLAIN, space_of
 from vlm4rec_spark.topk.landing import Note
 from vlm4rec_spark.topk.snapshot import FORMAT, load_snapshot, snapshots
 from vlm4rec_spark.topk.snapshot import ITEMS as STORED
-from vlm4rec_spark.topk.snapshot_files import write_grown, write_snapshot
+from vlm4rec_spark.topk.snapshot_files import as_matrix, is_whole, write_grown, write_snapshot
 from vlm4rec_spark.topk.snapshot_growth import FRESH, grown, to_fetch
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ def take_snapshot(context: RunContext) -> str:
     items = _items(context)
     n, digest, encoder = _digest(context, items)
     folder = Path(context.config.topk.index_path).absolute() / f"snapshot-{digest}"
-    if not (folder / "meta.json").exists():
+    if folder.exists() and not is_whole(folder):
+        logger.warning("a file of the item matrix %s is not as it was written", folder)
+        shutil.rmtree(folder)
+    if not folder.exists():
         logger.info("writing the item matrix %s: %d items", folder, n)
         if not _grow(context, items, folder, n, encoder):
             table, vectors = _collected(items, n)
@@ -172,14 +176,14 @@ def _digest(context: RunContext, items: DataFrame) -> tuple[int, str, str]:
 
 
 def _collected(items: DataFrame, n: int) -> tuple[pa.Table, npt.NDArray[np.float32]]:
-    """Bring the rows to the driver in reads of bounded size, sorted by id."""
-    parts = [part.toArrow() for part in _parts(items.drop("encoder"), n)]
-    table = pa.concat_tables(parts)
+    """Bring the rows to the driver in reads of bounded size, sorted by id.
+
+    Raises:
+        SchemaError: see `as_matrix`.
+    """
+    table = pa.concat_tables([part.toArrow() for part in _parts(items.drop("encoder"), n)])
     order = np.argsort(np.asarray(table["item_id"].to_pylist(), dtype=np.str_), kind="stable")
-    vectors = np.concatenate(
-        [chunk.flatten().to_numpy() for part in parts for chunk in part["vector"].chunks]
-    )
-    vectors = vectors.astype(np.float32, copy=False).reshape(len(table), -1)[order]
+    vectors = as_matrix(table["item_id"], table["vector"])[order]
     return table.drop_columns(["vector"]).take(pa.array(order)), vectors
 
 
