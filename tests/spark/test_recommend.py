@@ -168,7 +168,9 @@ def test_lists_under_the_recall_target_do_not_replace_those_in_force(
         topk_job.run(make_context(spark, names, tmp_path, "topk.k=3"))
     assert lists(life.context) == life.lists_later
     recorded = delta.read(spark, RUNS, names).where("stage = 'topk'").collect()
-    assert [row["figures"]["audited_recall"] for row in recorded] == [0.5]
+    (figures,) = (row["figures"] for row in recorded)
+    assert figures["audited_recall"] == 0.5
+    assert (figures["audited_recall_low"], figures["audited_recall_high"]) == (0.4, 0.6)
 
 
 def test_a_catalogue_without_vectors_says_to_run_the_catalog_job(

@@ -117,6 +117,19 @@ def batched(column: pa.ChunkedArray, size: int = 3) -> list[list[str]]:
     return [values[start : start + size] for start in range(0, len(values), size)]
 
 
+def test_items_with_quotes_and_emoji_in_their_ids_are_found_and_listed(tmp_path: Path) -> None:
+    names = sorted(["o'br\"ien", "🛍️; DROP", "näme", "a b", "%_\\"])
+    items = item_table(5).set_column(0, "item_id", pa.array(names))
+    write_snapshot(tmp_path / "snapshot-a", items, unit(np.random.default_rng(3), 5, 4))
+    state = load_snapshot(str(tmp_path / "snapshot-a"))
+    assert sorted(state.ids.to_pylist()) == names
+    rows = state.find(pa.array(names))
+    assert state.ids.take(pa.array(rows)).to_pylist() == names
+    made = lists(state, history(("u", names[2], 1.0, True)), 9)["u"]
+    assert sorted(row["item_id"] for row in made) == [n for n in names if n != names[2]]
+    assert {row["because_item_id"] for row in made} == {names[2]}
+
+
 def test_ids_with_quotes_emoji_and_unknown_items_are_only_names() -> None:
     state = snapshot(0, 5)
     table = history(("o'br\"ien; 🛍️", "i000", 1.0, True), ("näme", "nobody knows", 1.0, True))

@@ -48,6 +48,12 @@ def test_what_is_no_plain_condition_over_known_columns_is_refused(text: str, sai
         parse_rules([text], ATTRIBUTES)
 
 
+def test_a_further_column_that_the_source_does_not_give_is_refused_where_these_are_known() -> None:
+    assert parse_rules(["source.margin > 3"], ATTRIBUTES, sources=["margin"])
+    with pytest.raises(ConfigError, match=r"'source.margn'; did you mean 'margin'"):
+        parse_rules(["source.margn > 3"], ATTRIBUTES, sources=["margin"])
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         parse_rules(["pric < 2", "branda = 'x' AND prise > 1"], ATTRIBUTES)

@@ -17,7 +17,7 @@ from vlm4rec_spark.descriptions.specs import schema_book
 from vlm4rec_spark.errors import ConfigError, SourceError, near
 from vlm4rec_spark.tables import DESCRIPTIONS, ITEMS
 from vlm4rec_spark.topk.rerank import VARIANTS, Rerank
-from vlm4rec_spark.topk.rules import Rule, parse_rules
+from vlm4rec_spark.topk.rules import Rule, parse_rules, unknown_source
 from vlm4rec_spark.topk.snapshot import Beside, Snapshot, load_snapshot
 from vlm4rec_spark.topk.snapshot_files import write_array
 
@@ -55,10 +55,20 @@ def check_rules(config: Config) -> None:
     if config.topk.user_rules and not (users.table or users.path or users.options):
         mistakes.append("topk.user_rules needs sources.users: it tells the segment of each user.")
     business = config.topk.rerank.business
-    if business and business.column != "price" and not business.column.startswith("source."):
-        mistakes.append(f"topk.rerank.business.column '{business.column}': price or source.NAME.")
+    if business and business.column != "price":
+        mistakes += _not_a_number(business.column, config.sources.items.columns.attributes)
     if mistakes:
         raise ConfigError("\n".join(mistakes))
+
+
+def _not_a_number(column: str, sources: Collection[str]) -> list[str]:
+    """Return what is wrong with a business column that is not the price."""
+    where = f"topk.rerank.business.column '{column}'"
+    kind, _, name = column.partition(".")
+    if kind != "source" or not name:
+        return [f"{where}: price or source.NAME."]
+    problem = unknown_source(name, sources)
+    return [f"{where}: {problem}"] if problem else []
 
 
 def check_facets(config: Config) -> None:
@@ -225,7 +235,8 @@ def parsed(config: Config, texts: Iterable[str], where: str) -> tuple[Rule, ...]
     wanted = tuple(texts)
     if not wanted:
         return ()
-    return parse_rules(wanted, attribute_names(config), where)
+    sources = config.sources.items.columns.attributes
+    return parse_rules(wanted, attribute_names(config), where, sources)
 
 
 def attribute_names(config: Config) -> list[str]:

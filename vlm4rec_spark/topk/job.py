@@ -170,5 +170,6 @@ def _figures(audited: Recall) -> dict[str, float]:
     return {
         "audited_recall": audited.mean,
         "audited_recall_low": audited.low,
+        "audited_recall_high": min(1.0, 2 * audited.mean - audited.low),
         "audited_users": float(audited.users),
     }

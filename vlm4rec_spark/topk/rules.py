@@ -44,7 +44,10 @@ class Rule:
 
 
 def parse_rules(
-    texts: Iterable[str], attributes: Collection[str], where: str = "topk.rules"
+    texts: Iterable[str],
+    attributes: Collection[str],
+    where: str = "topk.rules",
+    sources: Collection[str] = (),
 ) -> tuple[Rule, ...]:
     """Parse rules and check what they name.
 
@@ -52,6 +55,7 @@ def parse_rules(
         texts: conditions.
         attributes: names of the attribute fields.
         where: the setting, for messages.
+        sources: further columns of the source; none: they are not known, any may be named.
 
     Raises:
         ConfigError: with every mistake of every rule.
@@ -59,7 +63,7 @@ def parse_rules(
     """
     rules, mistakes = [], []
     for text in texts:
-        tree, problems = _parsed(text, attributes)
+        tree, problems = _parsed(text, attributes, sources)
         mistakes += [f"{where}: '{text}': {problem}" for problem in problems]
         if tree is not None and not problems:
             sql = tree.sql(dialect="spark", identify=True, comments=False)
@@ -69,7 +73,9 @@ def parse_rules(
     return tuple(rules)
 
 
-def _parsed(text: str, attributes: Collection[str]) -> tuple[Any, list[str]]:
+def _parsed(
+    text: str, attributes: Collection[str], sources: Collection[str]
+) -> tuple[Any, list[str]]:
     sqlglot = _sqlglot()
     try:
         trees = sqlglot.parse(text, read="spark")
@@ -84,16 +90,18 @@ def _parsed(text: str, attributes: Collection[str]) -> tuple[Any, list[str]]:
     if not problems and not is_condition and text.strip() != "available":
         problems.append("expected a condition, true or false for each item")
     for column in tree.find_all(sqlglot.exp.Column):
-        problem = _unknown([part.name for part in column.parts], attributes)
+        problem = _unknown([part.name for part in column.parts], attributes, sources)
         problems += [problem] if problem else []
     return tree, list(dict.fromkeys(problems))
 
 
-def _unknown(parts: Sequence[str], attributes: Collection[str]) -> str | None:
+def _unknown(
+    parts: Sequence[str], attributes: Collection[str], sources: Collection[str]
+) -> str | None:
     """Return what is wrong with a column's name, or None."""
     name = ".".join(parts)
     if parts[0] == "source" and len(parts) == len(("source", "NAME")):
-        return None
+        return unknown_source(parts[1], sources)
     if parts[0] == "attributes":
         if len(parts) != len(("attributes", "NAME", "value")) or parts[2] not in PARTS:
             return f"'{name}': expected attributes.NAME.value or attributes.NAME.confidence"
@@ -105,6 +113,17 @@ def _unknown(parts: Sequence[str], attributes: Collection[str]) -> str | None:
         full = (*COLUMNS, *(f"attributes.{a}.value" for a in attributes))
         return f"unknown column '{name}'{near(name, full)} Known: {', '.join(COLUMNS)}"
     return None
+
+
+def unknown_source(name: str, sources: Collection[str]) -> str | None:
+    """Return what is wrong with the name of a further column of the source, or None."""
+    if not sources or name in sources:
+        return None
+    known = ", ".join(sorted(sources))
+    return (
+        f"unknown column 'source.{name}'{near(name, sources)} "
+        f"Known (sources.items.columns.attributes): {known}"
+    )
 
 
 def _sqlglot() -> Any:

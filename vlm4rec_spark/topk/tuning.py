@@ -57,7 +57,7 @@ def engine_for(
     if settings.recall_target >= 1:
         return EngineSpec("exact")
     n, dimensions = snapshot.vectors.shape
-    name = chosen_engine(settings.engine, n, searches, dimensions, settings.shards)
+    name = chosen_engine(settings.engine, n, searches, dimensions)
     if name == "exact" or not n:
         return EngineSpec("exact")
     most = widest(name, n)

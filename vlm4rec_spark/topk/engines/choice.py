@@ -72,10 +72,10 @@ def _loaded_scann(folder: str, threads: int) -> scann.ScannFiles:
     return scann.ScannFiles(folder, threads)
 
 
-def chosen_engine(name: str, items: int, users: int, dimensions: int, shards: int = 1) -> str:
-    """Return exact, list_major or scann for a configured name; 'auto' takes the cheapest.
+def chosen_engine(name: str, items: int, users: int, dimensions: int) -> str:
+    """Return exact, list_major or scann for a configured name; 'auto' takes a cheaper one.
 
-    The estimates, in CPU seconds of one core, are logged. ScaNN searches no shards.
+    That is exact or list_major. The estimates, in CPU seconds of one core, are logged.
 
     Raises:
         MissingExtraError: 'scann' is asked for and not installed.
@@ -85,9 +85,8 @@ def chosen_engine(name: str, items: int, users: int, dimensions: int, shards: in
     if name != "auto":
         return name
     costs = estimated_costs(items, users, seconds_a_product() * dimensions)
-    if shards > 1:
-        costs.pop("scann", None)
-    cheapest = min(costs, key=lambda engine: costs[engine])
+    # ScaNN's files are there only where it is asked for; and it was never the cheapest.
+    cheapest = min(costs.keys() - {"scann"}, key=lambda engine: costs[engine])
     told = ", ".join(f"{engine} {cost:.1f}" for engine, cost in costs.items())
     logger.info(
         "engine %s for %d items and %d users; estimated CPU seconds: %s",

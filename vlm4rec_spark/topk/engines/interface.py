@@ -52,7 +52,9 @@ class Masks:
         """Tell for each pair of a query and a row, (m,) both, whether it may be given."""
         n = self.allowed.shape[1]
         owner = np.repeat(np.arange(len(self.group)), np.diff(self.starts))
-        is_hidden = np.isin(queries * n + rows, owner * n + self.hidden)
+        hidden = np.append(owner * n + self.hidden, -1)  # ascending, but for the end
+        asked = queries * n + rows
+        is_hidden = hidden[np.searchsorted(hidden[:-1], asked)] == asked
         may: npt.NDArray[np.bool_] = self.allowed[self.group[queries], rows] & ~is_hidden
         return may
 
