@@ -113,8 +113,11 @@ class UserColumns(Model):
 
     user_id: Text = "user_id"
     """String or integer; stored as a string."""
-    segment: Text = "segment"
+    segment: Text | None = "segment"
     """Market, gender, price band or a mix of them, as text."""
+    text: Text | None = None
+    """What a user looks for, in words, as asked at sign-up; those without a history get items near
+    to it."""
 
 
 class Source(Model):

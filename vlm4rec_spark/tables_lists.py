@@ -29,8 +29,12 @@ RECOMMENDATIONS = table(
     Column("user_id", TEXT, "User"),
     Column("rank", INT, "1 is the best; ties by item id"),
     Column("item_id", TEXT, "Recommended item"),
-    Column("score", DOUBLE, "Cosine with the nearest interest; popularity for arm popular"),
-    Column("because_item_id", TEXT, "Item of the history that weighs most"),
+    Column(
+        "score",
+        DOUBLE,
+        "Cosine with the nearest interest, or what was asked; popularity for arm popular",
+    ),
+    Column("because_item_id", TEXT, "Item of the history that weighs most; null without one"),
     Column("because_share", DOUBLE, "Its part of what the whole history adds to the score"),
     Column(
         "history_shares",
@@ -45,7 +49,7 @@ RECOMMENDATIONS = table(
     ),
     Column("shared_attributes", pa.list_(TEXT), "Attribute words both items share"),
     Column("reason", TEXT, "The reason in one sentence"),
-    Column("arm", TEXT, "profile or popular"),
+    Column("arm", TEXT, "profile (of a history or of what the user asked) or popular"),
     Column("run_id", TEXT, "Run that last changed the row"),
     checks=(
         one_of("arm", "profile", "popular"),

@@ -115,6 +115,27 @@ def test_weights_halve_with_age_and_only_known_well_rated_events_of_the_newest_i
 
 
 @pytest.mark.spark
+def test_what_is_known_of_users_is_on_all_their_rows_and_those_without_events_have_one(
+    spark: SparkSession,
+) -> None:
+    rows = spark.createDataFrame(
+        [("a", "i1", 1.0, True), ("a", "i2", 0.0, True), ("b", "i1", 1.0, True)],
+        "user_id STRING, item_id STRING, weight DOUBLE, seen BOOLEAN",
+    )
+    users = spark.createDataFrame(
+        [("a", "linen"), ("c", "wool"), ("c", "silk"), (None, "x")], "user_id STRING, text STRING"
+    )
+    found = plan.with_users(rows, users).orderBy("user_id", "item_id").collect()
+    told = [(r["user_id"], r["item_id"], r["weight"], r["text"], r["segment"]) for r in found]
+    assert told == [
+        ("a", "i1", 1.0, "linen", None),
+        ("a", "i2", 0.0, "linen", None),
+        ("b", "i1", 1.0, None, None),
+        ("c", None, 0.0, "silk", None),
+    ]
+
+
+@pytest.mark.spark
 def test_a_segment_with_a_rule_keeps_it_however_few_users_it_has(spark: SparkSession) -> None:
     users: list[tuple[str, str | None]]
     users = [(f"u{n}", f"s{n // 2:03d}") for n in range(2 * MOST_SEGMENTS)]

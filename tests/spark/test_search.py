@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from tests.recommend_shop import NOW, Row, make_context, write
+from tests.recommend_shop import NOW, Row, make_context, recommend, write
 from tests.shop_log import write_log
 from vlm4rec_spark import Edit, Pipeline, delta
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec
 from vlm4rec_spark.errors import ConfigError, SourceError
-from vlm4rec_spark.tables import ITEM_VECTORS, ITEMS, SEARCHES
+from vlm4rec_spark.tables import ITEM_VECTORS, ITEMS, RECOMMENDATIONS, SEARCHES
 from vlm4rec_spark.topk.edits import NO_EDIT
 
 if TYPE_CHECKING:
@@ -41,6 +41,44 @@ def fill_shop(spark: SparkSession, names: TableNames) -> None:
     ]  # fmt: skip
     write(spark, names, ITEMS, items)
     write(spark, names, ITEM_VECTORS, embedded)
+
+
+@pytest.mark.spark
+def test_users_without_history_get_what_is_near_to_what_they_said_they_look_for(
+    spark: SparkSession, names: TableNames, tmp_path: Path
+) -> None:
+    fill_shop(spark, names)
+    log = [
+        {"user_id": user, "item_id": item, "timestamp": NOW - timedelta(days=1), "event_type": kind}
+        for user, item, kind in (
+            ("ann", "coat wool", "purchase"),
+            ("bob", "dress silk", "stare"),
+            ("cy", "dress silk", "stare"),
+        )
+    ]
+    write_log(tmp_path / "events", log)
+    said = [("ann", "a shirt"), ("bob", "A dress made of silk."), ("dee", "a coat made of linen")]
+    users = spark.createDataFrame([*said, ("eve", " ")], "user_id STRING, wish STRING")
+    users.write.parquet(f"{tmp_path}/users")
+    context = make_context(
+        spark, names, tmp_path, "embed.model=demo", f"sources.interactions.path={tmp_path}/events",
+        "sources.users.format=parquet", f"sources.users.path={tmp_path}/users",
+        "sources.users.columns={segment: null, text: wish}", "topk.k=3", "profiles.now=null",
+    )  # fmt: skip
+    assert recommend(context)[1].counts["popular_users"] == 2
+    rows = delta.read(spark, RECOMMENDATIONS, names).orderBy("user_id", "rank").collect()
+    first = {row["user_id"]: row for row in rows if row["rank"] == 1}
+    assert {user: row["arm"] for user, row in first.items()} == {
+        "ann": "profile", "bob": "profile", "cy": "popular", "dee": "profile", "eve": "popular",
+    }  # fmt: skip
+    assert first["ann"]["because_item_id"] == "coat wool"  # a history is worth more than words
+    assert first["dee"]["item_id"] == "coat linen"
+    assert first["dee"]["because_item_id"] is None
+    assert "what you asked for" in first["dee"]["reason"]
+    # What was stared at counts nothing, but was seen.
+    bobs = [row["item_id"] for row in rows if row["user_id"] == "bob"]
+    assert "dress silk" not in bobs
+    assert all({"dress", "silk"} & set(item.split()) for item in bobs)
 
 
 @pytest.mark.spark

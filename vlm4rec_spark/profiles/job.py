@@ -101,13 +101,13 @@ def take_history(context: RunContext, judged: DataFrame | None = None) -> DataFr
 
 
 def user_history(context: RunContext, judged: DataFrame) -> DataFrame:
-    """Return what each user did with each item, and the segment of each user."""
+    """Return what each user did with each item, and what is known of each user."""
     config = context.config
     rows = plan.history(judged, config.profiles, config.topk.mask_events)
     source = config.sources.users
     named = source.table or source.path or source.options
     users = read_source(context.spark, source) if named else None
-    return plan.with_fingerprints(plan.with_segments(rows, users))
+    return plan.with_fingerprints(plan.with_users(rows, users))
 
 
 def judged_events(context: RunContext) -> DataFrame:

@@ -25,9 +25,10 @@ MOST_HALVINGS = 900
 """Beyond this every event is equally old: a weight of 0 would mean that it does not count."""
 HISTORY = (
     "user_id STRING, item_id STRING, weight DOUBLE, seen BOOLEAN, last_event_at TIMESTAMP, "
-    "n_events INT, segment STRING, fingerprint BIGINT"
+    "n_events INT, segment STRING, text STRING, fingerprint BIGINT"
 )
-"""Rows of `history` with segments and fingerprints."""
+"""Rows of `history` with what is known of the users, and fingerprints."""
+ABOUT_USERS = ("segment", "text")
 USERS_A_BLOCK = 1000
 USERS_A_SEARCH = 8192
 """Users searched for together: enough for large matrix products, few enough for some 100 MB."""
@@ -163,18 +164,22 @@ def _users_without_rows(judged: DataFrame, usable: DataFrame) -> DataFrame:
     )
 
 
-def with_segments(rows: DataFrame, users: DataFrame | None) -> DataFrame:
-    """Add `segment` to rows of `history`, and a row for each user who has none.
+def with_users(rows: DataFrame, users: DataFrame | None) -> DataFrame:
+    """Add `segment` and `text` to rows of `history`, and a row for each user who has none.
 
     Args:
         rows: rows of `history`.
-        users: user_id, segment; of a user who stands there twice the first segment by name
-            counts. None: nobody has a segment.
+        users: user_id and, where mapped, segment and text; of a user who stands there twice the
+            first segment and the first text by name count. None: nothing is known of anybody.
     """
+    nothing = {name: F.lit(None).cast("string") for name in ABOUT_USERS}
     if users is None:
-        return rows.withColumn("segment", F.lit(None).cast("string"))
+        return rows.withColumns(nothing)
+    told = users.withColumns({n: c for n, c in nothing.items() if n not in users.columns})
     known = (
-        users.where("user_id IS NOT NULL").groupBy("user_id").agg(F.min("segment").alias("segment"))
+        told.where("user_id IS NOT NULL")
+        .groupBy("user_id")
+        .agg(*(F.min(name).alias(name) for name in ABOUT_USERS))
     )
     full = rows.join(known, "user_id", "full_outer")
     return full.withColumns(
@@ -193,7 +198,7 @@ def with_fingerprints(rows: DataFrame) -> DataFrame:
     user = Window.partitionBy("user_id")
     largest = F.max(F.abs("weight")).over(user)
     part = F.when(largest > 0, F.col("weight") / largest).otherwise(F.lit(0.0))
-    row = F.xxhash64("item_id", part, "seen", "last_event_at", "n_events", "segment")
+    row = F.xxhash64("item_id", part, "seen", "last_event_at", "n_events", *ABOUT_USERS)
     mixed = F.bit_xor("row").over(user)
     # A second, other mixture; the halves of a hash do not overflow when summed up.
     total = F.sum(F.col("row").bitwiseAND(F.lit(0xFFFFFFFF))).over(user)

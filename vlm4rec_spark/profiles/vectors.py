@@ -38,6 +38,8 @@ class Histories:
     seen: npt.NDArray[np.bool_]
     segments: tuple[str | None, ...] = ()
     """Segment of each user; empty where nobody has one."""
+    texts: tuple[str | None, ...] = ()
+    """What each user looks for, in words; empty where nobody said so."""
 
     def of(self, user: int) -> slice:
         """Return where the history of a user stands."""
@@ -48,7 +50,7 @@ class Histories:
         kept = items[self.rows]
         starts = np.concatenate([[0], np.cumsum(kept)])[self.starts].astype(np.int64)
         rest = (self.rows[kept], self.weights[kept], self.seen[kept])
-        return Histories(self.users, starts, *rest, self.segments)
+        return Histories(self.users, starts, *rest, self.segments, self.texts)
 
     def some(self, users: npt.NDArray[np.int64]) -> Histories:
         """Return the histories of some users, in the order given."""
@@ -56,8 +58,11 @@ class Histories:
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         at = np.arange(starts[-1]) + np.repeat(self.starts[users] - starts[:-1], sizes)
         rest = (self.rows[at], self.weights[at], self.seen[at])
-        segments = tuple(self.segments[user] for user in users) if self.segments else ()
-        return Histories([self.users[user] for user in users], starts, *rest, segments)
+        told = (
+            tuple(of_all[user] for user in users) if of_all else ()
+            for of_all in (self.segments, self.texts)
+        )
+        return Histories([self.users[user] for user in users], starts, *rest, *told)
 
     @property
     def owner(self) -> npt.NDArray[np.int64]:
@@ -99,17 +104,20 @@ def histories(table: pa.Table, rows: npt.NDArray[np.int64]) -> Histories:
         rows=rows[order],
         weights=table["weight"].to_numpy()[order].astype(np.float64),
         seen=np.asarray(table["seen"].combine_chunks().to_numpy(zero_copy_only=False), bool)[order],
-        segments=_segments(table, owner, len(names)),
+        segments=_of_users(table, "segment", owner, len(names)),
+        texts=_of_users(table, "text", owner, len(names)),
     )
 
 
-def _segments(table: pa.Table, owner: npt.NDArray[np.int64], users: int) -> tuple[str | None, ...]:
-    """Return the segment of each user, the same on all of a user's rows."""
-    if "segment" not in table.column_names:
+def _of_users(
+    table: pa.Table, column: str, owner: npt.NDArray[np.int64], users: int
+) -> tuple[str | None, ...]:
+    """Return a column that is the same on all rows of a user, once for each user."""
+    if column not in table.column_names:
         return (None,) * users
     row = np.zeros(users, np.int64)
     row[owner] = np.arange(len(owner))
-    return tuple(table["segment"].combine_chunks().take(pa.array(row)).to_pylist())
+    return tuple(table[column].combine_chunks().take(pa.array(row)).to_pylist())
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from vlm4rec_spark.profiles.plan import USERS_A_SEARCH, blocks
+from vlm4rec_spark.profiles.plan import ABOUT_USERS, USERS_A_SEARCH, blocks
 from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.refresh.lists import (
     WHOLE,
@@ -86,7 +86,7 @@ def lists(rows: DataFrame, n_users: int, spec: SearchSpec, names: MovedNames) ->
 
     return (
         blocks(rows, n_users, USERS_A_SEARCH)
-        .select("block", "user_id", "item_id", "weight", "seen", "segment", WHOLE, "floor")
+        .select("block", "user_id", "item_id", "weight", "seen", *ABOUT_USERS, WHOLE, "floor")
         .groupBy("block")
         .applyInArrow(build, f"{RECOMMENDATIONS.spark_ddl()}, {OF_PLACE}, {FLOOR} DOUBLE")
     )

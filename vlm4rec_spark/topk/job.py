@@ -23,7 +23,9 @@ from vlm4rec_spark.topk.engines.choice import EngineSpec
 from vlm4rec_spark.topk.facts_job import check_rules, rerank_of, take_beside, take_segments
 from vlm4rec_spark.topk.lists import ListSpec
 from vlm4rec_spark.topk.lists_job import Work, write_all, write_changed
+from vlm4rec_spark.topk.snapshot import load_snapshot
 from vlm4rec_spark.topk.snapshot_job import taken_snapshot
+from vlm4rec_spark.topk.texts import fitting_encoder
 from vlm4rec_spark.topk.tuning import audit, engine_for, serves_again, widened
 
 if TYPE_CHECKING:
@@ -74,6 +76,9 @@ def search_spec(context: RunContext, rows: DataFrame) -> plan.SearchSpec:
     """Bring the item matrix up to date and return how lists are made, but for the engine."""
     snapshot = taken_snapshot(context)
     segments = take_segments(rows, context.config.topk.user_rules)
+    encoder = None
+    if context.config.sources.users.columns.text:
+        encoder = fitting_encoder(context.config, load_snapshot(snapshot))
     lists = ListSpec(
         EngineSpec("exact"),
         context.config.topk.k,
@@ -83,6 +88,7 @@ def search_spec(context: RunContext, rows: DataFrame) -> plan.SearchSpec:
         context.config.profiles.interests,
         fusion_of(context.config.profiles),
         (context.config.topk.reasons.items, context.config.topk.reasons.words),
+        encoder,
     )
     beside = take_beside(context, snapshot, rows, segments)
     return plan.SearchSpec(snapshot, beside, lists, context.run_id, context.config.topk.shards)

@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from vlm4rec_spark.tables_lists import HISTORY_SHARES, WORD_SHARES
 from vlm4rec_spark.topk.engines import kernels
-from vlm4rec_spark.topk.reasons import POPULAR_REASON, SHOWN, profile_reasons
+from vlm4rec_spark.topk.reasons import POPULAR_REASON, SHOWN, profile_reasons, wish_reasons
 from vlm4rec_spark.topk.shares import SHARE_DIGITS, history_shares, word_parts, word_shares
 
 if TYPE_CHECKING:
     from vlm4rec_spark.profiles.vectors import Histories, Profiles
-    from vlm4rec_spark.topk.engines.interface import Rows
+    from vlm4rec_spark.topk.engines.interface import Rows, Vectors
     from vlm4rec_spark.topk.lists import ListSpec
     from vlm4rec_spark.topk.ranking import Ranked
     from vlm4rec_spark.topk.snapshot import Snapshot
@@ -124,17 +124,51 @@ def popular_table(
     """
     flat = places(listed, users)
     n = len(flat.rows)
-    reasons = {
+    reasons = _without_history(n) | {"reason": pa.array([POPULAR_REASON] * n, pa.string())}
+    return _table(snapshot, block, flat, "popular", reasons).append_column(
+        FLOOR, pa.nulls(n, pa.float64())
+    )
+
+
+def wish_table(
+    snapshot: Snapshot,
+    block: Histories,
+    asking: tuple[npt.NDArray[np.int64], Vectors],
+    listed: Ranked,
+    told: int,
+) -> pa.Table:
+    """Return the rows of lists of users who said what they look for; columns: see `block_lists`.
+
+    Args:
+        snapshot: the catalogue.
+        block: histories.
+        asking: whose lists these are, numbers in the block, and what each looks for.
+        listed: a line for each of them.
+        told: words of a place that are told with their share, at most.
+    """
+    flat = places(listed, asking[0])
+    line, _ = np.nonzero(listed.rows >= 0)
+    parts = word_parts(snapshot, asking[1], line, flat.rows)
+    adding = np.where(parts > 0, parts, -1.0)
+    named = snapshot.words.shared(flat.rows, flat.rows, SHOWN, adding)
+    n = len(flat.rows)
+    reasons = _without_history(n) | {
+        "attribute_shares": word_shares(snapshot, parts, flat.scores, flat.rows, told),
+        "reason": wish_reasons(named),
+    }
+    return _table(snapshot, block, flat, "profile", reasons).append_column(
+        FLOOR, pa.nulls(n, pa.float64())
+    )
+
+
+def _without_history(n: int) -> dict[str, pa.Array]:
+    return {
         "because_item_id": pa.nulls(n, pa.string()),
         "because_share": pa.nulls(n, pa.float64()),
         "history_shares": pa.array([[]] * n, HISTORY_SHARES),
         "attribute_shares": pa.array([[]] * n, WORD_SHARES),
         "shared_attributes": pa.array([[]] * n, pa.list_(pa.string())),
-        "reason": pa.array([POPULAR_REASON] * n, pa.string()),
     }
-    return _table(snapshot, block, flat, "popular", reasons).append_column(
-        FLOOR, pa.nulls(n, pa.float64())
-    )
 
 
 def _table(

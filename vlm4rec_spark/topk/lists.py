@@ -20,11 +20,13 @@ from vlm4rec_spark.topk.candidates import (
 from vlm4rec_spark.topk.engines.choice import open_engine
 from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.late_fusion import FusedCandidates
-from vlm4rec_spark.topk.list_table import popular_table, profile_table
+from vlm4rec_spark.topk.list_table import popular_table, profile_table, wish_table
 from vlm4rec_spark.topk.ranking import Ranked
 from vlm4rec_spark.topk.rerank import DEEPER, PLAIN, Rerank
+from vlm4rec_spark.topk.texts import wishes
 
 if TYPE_CHECKING:
+    from vlm4rec_spark.embeddings.encoders import EncoderSpec
     from vlm4rec_spark.topk.engines.choice import EngineSpec
     from vlm4rec_spark.topk.engines.interface import Engine, Rows
     from vlm4rec_spark.topk.snapshot import Snapshot
@@ -48,6 +50,8 @@ class ListSpec:
     """How the items of a history come together."""
     told: tuple[int, int] = (3, 4)
     """Items of the history and words of the item that are named with their shares, at most."""
+    encoder: EncoderSpec | None = None
+    """Of the items, for users without a history who said what they look for; None: nobody did."""
 
     @property
     def depth(self) -> int:
@@ -65,7 +69,7 @@ def block_lists(
 ) -> pa.Table:
     """Return the list of every user: min(k, eligible) items, none seen, unavailable or repeated.
 
-    Columns: those of `recommendations` but run_id, and floor: see `Ranked`; null for popular items.
+    Columns: those of `recommendations` but run_id, and floor: see `Ranked`; null without a history.
 
     Args:
         snapshot: the catalogue.
@@ -82,11 +86,16 @@ def block_lists(
     near = near_profiles(snapshot, engine, profiles, spec.fusion)
     found = best_lists(snapshot, near, spec, masks.of(profiles.known))
     rest = np.setdiff1d(np.arange(len(block.users)), profiles.known)
+    asking, wanted = wishes(snapshot, block, rest, spec.encoder)
+    near = ProfileCandidates(snapshot, engine, wanted)
+    fitting = best_lists(snapshot, near, spec, masks.of(asking))
+    rest = np.setdiff1d(rest, asking)
     popular = PopularCandidates(snapshot, segment_lines(block, spec)[rest])
     listed = best_lists(snapshot, popular, spec, masks.of(rest))
     return pa.concat_tables(
         [
             profile_table(snapshot, block, profiles, found, spec),
+            wish_table(snapshot, block, (asking, wanted), fitting, spec.told[1]),
             popular_table(snapshot, block, rest, listed),
         ]
     )

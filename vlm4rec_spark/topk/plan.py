@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyspark import TaskContext
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from vlm4rec_spark.profiles.plan import USERS_A_SEARCH, blocks
+from vlm4rec_spark.profiles.plan import ABOUT_USERS, USERS_A_SEARCH, blocks
 from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.table_spec import schema_ddl
 from vlm4rec_spark.tables import COMPLEMENTS, RECOMMENDATIONS, SIMILAR_ITEMS
@@ -97,7 +97,7 @@ def recommendations(
 def _in_blocks(history: DataFrame, n_users: int, spec: SearchSpec) -> DataFrame:
     is_late = spec.shards > 1 and spec.lists.fusion.is_late
     rows = blocks(history, n_users, USERS_A_LATE_SEARCH if is_late else USERS_A_SEARCH)
-    return rows.select("block", "user_id", "item_id", "weight", "seen", "segment")
+    return rows.select("block", "user_id", "item_id", "weight", "seen", *ABOUT_USERS)
 
 
 def _histories(snapshot: Snapshot, table: pa.Table) -> Histories:

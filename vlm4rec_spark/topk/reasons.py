@@ -26,6 +26,13 @@ def profile_reasons(titles: pa.Array, shared: pa.ListArray) -> pa.Array:
     return pc.if_else(pc.equal(words, ""), without, with_words)
 
 
+def wish_reasons(words: pa.ListArray) -> pa.Array:
+    """Return why items are in the list of a user who said what they look for."""
+    told = pc.binary_join(words, ", ")
+    with_words = pc.binary_join_element_wise("Fits what you asked for: ", told, ".", "")
+    return pc.if_else(pc.equal(told, ""), "It comes closest to what you asked for.", with_words)
+
+
 def similar_reasons(shared: pa.ListArray) -> pa.Array:
     """Return why two items are neighbours."""
     words = pc.binary_join(shared, ", ")

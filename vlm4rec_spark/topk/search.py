@@ -11,7 +11,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.descriptions.plan import sure_words
-from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec
+from vlm4rec_spark.embeddings.encoders import encode_texts
 from vlm4rec_spark.errors import ConfigError, SourceError
 from vlm4rec_spark.profiles.job import judged_events, user_history
 from vlm4rec_spark.profiles.vectors import fusion_of, histories, query_profiles
@@ -24,6 +24,7 @@ from vlm4rec_spark.topk.lists import near_profiles, seen_masks
 from vlm4rec_spark.topk.ranking import Ranked, ranked
 from vlm4rec_spark.topk.snapshot import Snapshot, load_snapshot
 from vlm4rec_spark.topk.snapshot_job import take_snapshot
+from vlm4rec_spark.topk.texts import fitting_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,12 +55,8 @@ class Searchable:
         """
         rule = parsed(context.config, [where], "where") if where else ()
         folder = take_snapshot(context)
-        snapshot, encoder = load_snapshot(folder), encoder_spec(context.config)
-        if encoder.identity != snapshot.encoder:
-            raise SourceError(
-                f"The items were embedded by {snapshot.encoder}, the configuration names "
-                f"{encoder.identity}; run the catalog job, or set embed.model back."
-            )
+        snapshot = load_snapshot(folder)
+        encoder = fitting_encoder(context.config, snapshot)
         allowed = snapshot.allowed & meets(context, snapshot, rule)
         return Searchable(folder, snapshot, allowed, encoder)
 
