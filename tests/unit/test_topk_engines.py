@@ -191,12 +191,13 @@ def test_the_leaves_of_a_query_do_not_depend_on_who_else_is_searched_for(
     assert np.array_equal(np.sort(alone), np.sort(together[some]))
 
 
-def test_scann_returns_every_row_of_a_small_matrix_once(tmp_path: Path) -> None:
-    vectors = unit(np.random.default_rng(2), 7, 8)
+@pytest.mark.parametrize("n", [1, 7])
+def test_scann_returns_every_row_of_a_small_matrix_once(tmp_path: Path, n: int) -> None:
+    vectors = unit(np.random.default_rng(2), n, 8)
     scann.build_index(vectors, tmp_path)
     engine = scann.ScannFiles(str(tmp_path)).opened(vectors, 1)
-    found = engine.nearest(vectors[:2], 50, Masks.nothing(2, 7))
-    assert [sorted(rows[rows >= 0].tolist()) for rows in found] == [list(range(7))] * 2
+    found = engine.nearest(np.repeat(vectors[:1], 2, axis=0), 50, Masks.nothing(2, n))
+    assert [sorted(rows[rows >= 0].tolist()) for rows in found] == [list(range(n))] * 2
 
 
 def test_scann_finds_the_same_with_several_threads(tmp_path: Path) -> None:
