@@ -18,7 +18,7 @@ from vlm4rec_spark.profiles.vectors import Fusion, query_profiles
 from vlm4rec_spark.topk.engines.choice import EngineSpec
 from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.late_fusion import FusedCandidates
-from vlm4rec_spark.topk.lists import seen_masks
+from vlm4rec_spark.topk.lists import ListSpec, seen_masks
 from vlm4rec_spark.topk.tuning import audit
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def test_every_listed_item_comes_up_to_the_floor_and_exact_search_passes_the_aud
         mine = profiles.vectors[profiles.starts[line] : profiles.starts[line + 1]]
         listed = state.vectors[rows[rows >= 0]] @ mine.T
         assert (listed.max(1) >= found.floor[line] - 3e-6).all()
-    assert audit(state, table, EngineSpec("exact"), K, fusion=MAX).mean == 1.0
+    assert audit(state, table, ListSpec(EngineSpec("exact"), K, fusion=MAX)).mean == 1.0
 
 
 def test_shares_of_the_history_are_those_of_what_is_left_of_each_liked_item() -> None:

@@ -153,19 +153,17 @@ def _engine(
     """Choose the engine and tune it on users who are not those of the audit."""
     settings = context.config.topk
     sample = plan.sampled(rows, settings.audit_users, "tune").toArrow()
-    how = (spec.lists.interests, spec.lists.fusion)
     searches = n_users
     if spec.lists.fusion.is_late:
         searches = rows.where("weight > 0").count()
-    return engine_for(spec.open(), sample, settings, searches, *how)
+    return engine_for(spec.open(), sample, settings, searches, spec.lists)
 
 
 def _recall(context: RunContext, rows: DataFrame, spec: plan.SearchSpec, number: int) -> Recall:
     """Measure the recall on sampled users, others in each audit, before the work is done."""
-    settings = context.config.topk
-    sample = plan.sampled(rows, settings.audit_users, f"audit {number}").toArrow()
-    how = (spec.lists.interests, spec.lists.fusion)
-    audited = audit(spec.open(), sample, spec.lists.engine, settings.k, *how)
+    users = context.config.topk.audit_users
+    sample = plan.sampled(rows, users, f"audit {number}").toArrow()
+    audited = audit(spec.open(), sample, spec.lists)
     logger.info(
         "audited recall %.4f (95 %% from %.4f, %d users)", audited.mean, audited.low, audited.users
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlm4rec_spark.profiles.vectors import MEAN, Fusion, histories, query_profiles
+from vlm4rec_spark.profiles.vectors import histories, query_profiles
 from vlm4rec_spark.topk.audit import Recall, recall_of
 from vlm4rec_spark.topk.engines.choice import (
     EngineSpec,
@@ -19,7 +19,7 @@ from vlm4rec_spark.topk.engines.choice import (
     tuned,
     widest,
 )
-from vlm4rec_spark.topk.lists import seen_masks
+from vlm4rec_spark.topk.lists import list_masks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vlm4rec_spark.config_lists import TopkConfig
+    from vlm4rec_spark.topk.lists import ListSpec
     from vlm4rec_spark.topk.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -38,18 +39,16 @@ def engine_for(
     sample: pa.Table,
     settings: TopkConfig,
     searches: int,
-    interests: int = 1,
-    fusion: Fusion = MEAN,
+    lists: ListSpec,
 ) -> EngineSpec:
     """Choose an engine and the smallest width that reaches the target on sampled users.
 
     Args:
         snapshot: the catalogue.
         sample: history of the sampled users.
-        settings: engine, k and recall target.
+        settings: engine and recall target.
         searches: how many there will be.
-        interests: of a user at most; each is a search.
-        fusion: late, each liked item is a search.
+        lists: how lists are made, whatever the engine.
 
     Raises:
         MissingExtraError: ScaNN is asked for and not installed.
@@ -61,7 +60,7 @@ def engine_for(
     if name == "exact" or not n:
         return EngineSpec("exact")
     most = widest(name, n)
-    truth = _sample(snapshot, sample, settings.k, (interests, fusion))
+    truth = _sample(snapshot, sample, lists)
     width, reached = tuned(
         lambda w: open_engine(EngineSpec(name, w), snapshot), truth, most, settings.recall_target
     )
@@ -99,26 +98,24 @@ def serves_again(settings: TopkConfig, before: EngineSpec) -> bool:
     return before.name != "scann"  # the matrix has its files only where it is asked for
 
 
-def audit(
-    snapshot: Snapshot,
-    sample: pa.Table,
-    engine: EngineSpec,
-    k: int,
-    interests: int = 1,
-    fusion: Fusion = MEAN,
-) -> Recall:
-    """Return the recall of an engine on the interests, or liked items, of the users of a sample."""
-    truth = _sample(snapshot, sample, k, (interests, fusion))
-    found = open_engine(engine, snapshot).nearest(truth.queries, truth.exact.shape[1], truth.masks)
+def audit(snapshot: Snapshot, sample: pa.Table, lists: ListSpec) -> Recall:
+    """Return the recall of an engine on the interests, or liked items, of the users of a sample.
+
+    Rules count: where few items may be given, they are farther away.
+    """
+    truth = _sample(snapshot, sample, lists)
+    found = open_engine(lists.engine, snapshot).nearest(
+        truth.queries, truth.exact.shape[1], truth.masks
+    )
     return recall_of(snapshot.vectors, truth.queries, found, truth.exact)
 
 
-def _sample(snapshot: Snapshot, history: pa.Table, k: int, how: tuple[int, Fusion]) -> Sample:
+def _sample(snapshot: Snapshot, history: pa.Table, lists: ListSpec) -> Sample:
     block = histories(history, snapshot.find(history["item_id"].combine_chunks()))
-    profiles = query_profiles(snapshot.vectors, block, *how)
+    profiles = query_profiles(snapshot.vectors, block, lists.interests, lists.fusion)
     m = len(profiles.owner)
     # Late fusion makes a search of each liked item: some of all of them are as good a sample.
     chosen = np.unique(np.linspace(0, m - 1, min(m, MOST_SEARCHES)).astype(np.int64))
-    masks = seen_masks(snapshot, block).of(profiles.owner[chosen])
+    masks = list_masks(snapshot, block, lists).of(profiles.owner[chosen])
     queries = np.ascontiguousarray(profiles.vectors[chosen])
-    return Sample.of(queries, masks, snapshot.vectors, min(k, max(1, len(snapshot))))
+    return Sample.of(queries, masks, snapshot.vectors, min(lists.k, max(1, len(snapshot))))
