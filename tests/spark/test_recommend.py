@@ -138,7 +138,9 @@ def test_a_shop_of_one_item_and_users_without_history_need_no_shards(
     table = history(
         ("buyer", "i000", 1.0, False), ("owner", "i000", 1.0, True), ("new", None, 0, False)
     )
-    frame = spark.createDataFrame(table).selectExpr("*", "CAST(NULL AS STRING) segment")
+    frame = spark.createDataFrame(table).selectExpr(
+        "*", "CAST(NULL AS STRING) segment", "CAST(NULL AS STRING) text"
+    )
     for rows in (frame, frame.where("weight = 0"), frame.limit(0)):
         found = plan.notes(plan.questions(rows, 20_000, spec), spec)
         made, whole = (

@@ -19,7 +19,13 @@ from vlm4rec_spark.topk.engines.choice import EngineSpec, open_engine, open_part
 from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.engines.leaves import Leaves
 from vlm4rec_spark.topk.engines.parts import Foreseen, Listener, parts, questions, searched
-from vlm4rec_spark.topk.lists import ListSpec, allowed_lines, block_lists, first_candidates
+from vlm4rec_spark.topk.lists import (
+    ListSpec,
+    allowed_lines,
+    block_lists,
+    first_candidates,
+    nearest_items,
+)
 from vlm4rec_spark.topk.plan import neighbours
 from vlm4rec_spark.topk.rerank import Rerank
 
@@ -146,7 +152,7 @@ def test_neighbours_from_shards_are_those_of_the_whole_matrix(
     state = drawn(rng, n, min(n, 5), SPECS[0])
     for engine in (EXACT, LIST_MAJOR):
         asked = Listener()
-        neighbours(state, np.arange(n), k, asked)
+        nearest_items(state, np.arange(n), k, asked)
         notes = noted(state, asked, engine, shards)
         foreseen = Foreseen(open_engine(engine, state), pa.concat_tables(notes), shards)
         whole = neighbours(state, np.arange(n), k, open_engine(engine, state))

@@ -13,10 +13,9 @@ from vlm4rec_spark.profiles.vectors import query_profiles
 from vlm4rec_spark.refresh.changes import padded, reaching
 from vlm4rec_spark.topk.candidates import ProfileCandidates
 from vlm4rec_spark.topk.engines.choice import open_engine
-from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.list_table import profile_table
-from vlm4rec_spark.topk.lists import block_lists, list_masks
-from vlm4rec_spark.topk.ranking import Ranked, in_order, ranked
+from vlm4rec_spark.topk.lists import block_lists, checked_neighbours, list_masks
+from vlm4rec_spark.topk.ranking import Ranked, in_order
 
 if TYPE_CHECKING:
     from vlm4rec_spark.profiles.vectors import Histories, Profiles
@@ -159,7 +158,6 @@ def refreshed_neighbours(
     engine, k = search
     opened = open_engine(engine, snapshot)
     anew = targets[whole]
-    itself = Masks(anew, np.arange(len(anew) + 1), snapshot.allowed, np.zeros(len(anew), np.int64))
-    found = ranked(snapshot, opened, np.ascontiguousarray(queries[whole]), k, itself)
+    found = checked_neighbours(snapshot, anew, k, opened)
     scored = ProfileCandidates(snapshot, opened, np.ascontiguousarray(queries[who])).scored(listed)
     return found, anew, in_order(snapshot, scored), targets[who]

@@ -21,7 +21,7 @@ from vlm4rec_spark.topk.engines.choice import open_engine
 from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.late_fusion import FusedCandidates
 from vlm4rec_spark.topk.list_table import popular_table, profile_table, wish_table
-from vlm4rec_spark.topk.ranking import Ranked
+from vlm4rec_spark.topk.ranking import Ranked, ranked
 from vlm4rec_spark.topk.rerank import DEEPER, PLAIN, Rerank
 from vlm4rec_spark.topk.texts import wishes
 
@@ -195,6 +195,29 @@ def joined(left: Ranked, right: Ranked) -> Ranked:
     rows = np.concatenate([left.rows, np.where(twice, -1, right.rows)], axis=1)
     scores = np.concatenate([left.scores, np.where(twice, -np.inf, right.scores)], axis=1)
     return Ranked(rows, scores)
+
+
+def nearest_items(
+    snapshot: Snapshot, targets: npt.NDArray[np.int64], k: int, engine: Engine
+) -> tuple[Ranked, Masks]:
+    """Return the nearest items of some rows, and what each may not be given: itself, by rules."""
+    nobody = np.zeros(len(targets), np.int64)
+    itself = Masks(targets, np.arange(len(targets) + 1), snapshot.allowed, nobody)
+    queries = np.ascontiguousarray(snapshot.vectors[targets])
+    return ranked(snapshot, engine, queries, k, itself), itself
+
+
+def checked_neighbours(
+    snapshot: Snapshot, targets: npt.NDArray[np.int64], k: int, engine: Engine
+) -> Ranked:
+    """Return the nearest items of some rows, whose promise is checked as that of lists.
+
+    Raises:
+        InvariantError: see `check`.
+    """
+    found, itself = nearest_items(snapshot, targets, k, engine)
+    check(found.rows, k, itself, itself.eligible())
+    return found
 
 
 def check(rows: Rows, k: int, masks: Masks, eligible: npt.NDArray[np.int64]) -> None:

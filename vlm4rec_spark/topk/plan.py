@@ -17,7 +17,6 @@ from vlm4rec_spark.profiles.vectors import histories
 from vlm4rec_spark.table_spec import schema_ddl
 from vlm4rec_spark.tables import COMPLEMENTS, RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk.engines.choice import open_engine, open_parted
-from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.engines.parts import (
     NOTES,
     QUESTIONS,
@@ -27,9 +26,15 @@ from vlm4rec_spark.topk.engines.parts import (
     searched,
 )
 from vlm4rec_spark.topk.list_table import FLOOR, places
-from vlm4rec_spark.topk.lists import ListSpec, allowed_lines, block_lists, first_candidates
+from vlm4rec_spark.topk.lists import (
+    ListSpec,
+    allowed_lines,
+    block_lists,
+    checked_neighbours,
+    first_candidates,
+    nearest_items,
+)
 from vlm4rec_spark.topk.outfits import Completion, completed
-from vlm4rec_spark.topk.ranking import ranked
 from vlm4rec_spark.topk.reasons import SHOWN, complement_reasons, similar_reasons
 from vlm4rec_spark.topk.snapshot import Beside, Snapshot, load_snapshot, read_array
 
@@ -178,7 +183,7 @@ def similar_items(rows: DataFrame, spec: SearchSpec) -> DataFrame:
             for block in np.unique(ids // ITEMS_A_BLOCK).tolist():
                 listener = Listener(block)
                 targets = ids[ids // ITEMS_A_BLOCK == block]
-                neighbours(snapshot, targets, spec.lists.k, listener)
+                nearest_items(snapshot, targets, spec.lists.k, listener)
                 yield from listener.questions().to_batches()
 
     def make(snapshot: Snapshot, table: pa.Table, engine: Engine) -> pa.Table:
@@ -212,15 +217,13 @@ def _neighbours(
 def neighbours(
     snapshot: Snapshot, targets: npt.NDArray[np.int64], k: int, engine: Engine
 ) -> pa.Table:
-    """Return the nearest items of some rows; columns: those of `similar_items` but run_id."""
-    itself = Masks(
-        hidden=targets,
-        starts=np.arange(len(targets) + 1),
-        allowed=snapshot.allowed,
-        group=np.zeros(len(targets), np.int64),
-    )
-    queries = np.ascontiguousarray(snapshot.vectors[targets])
-    return neighbour_table(snapshot, ranked(snapshot, engine, queries, k, itself), targets)
+    """Return the nearest items of some rows; columns: those of `similar_items` but run_id.
+
+    Raises:
+        InvariantError: see `block_lists`.
+    """
+    found = checked_neighbours(snapshot, targets, k, engine)
+    return neighbour_table(snapshot, found, targets)
 
 
 def neighbour_table(snapshot: Snapshot, found: Ranked, targets: npt.NDArray[np.int64]) -> pa.Table:
