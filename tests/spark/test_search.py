@@ -43,20 +43,21 @@ def fill_shop(spark: SparkSession, names: TableNames) -> None:
     write(spark, names, ITEM_VECTORS, embedded)
 
 
+def write_events(folder: Path, *events: tuple[str, str, str]) -> None:
+    """Write what users did with items a day ago."""
+    yesterday = NOW - timedelta(days=1)
+    names = ("user_id", "item_id", "event_type")
+    rows = [dict(zip(names, event, strict=True), timestamp=yesterday) for event in events]
+    write_log(folder, rows)
+
+
 @pytest.mark.spark
 def test_users_without_history_get_what_is_near_to_what_they_said_they_look_for(
     spark: SparkSession, names: TableNames, tmp_path: Path
 ) -> None:
     fill_shop(spark, names)
-    log = [
-        {"user_id": user, "item_id": item, "timestamp": NOW - timedelta(days=1), "event_type": kind}
-        for user, item, kind in (
-            ("ann", "coat wool", "purchase"),
-            ("bob", "dress silk", "stare"),
-            ("cy", "dress silk", "stare"),
-        )
-    ]
-    write_log(tmp_path / "events", log)
+    stares = (("bob", "dress silk", "stare"), ("cy", "dress silk", "stare"))
+    write_events(tmp_path / "events", ("ann", "coat wool", "purchase"), *stares)
     said = [("ann", "a shirt"), ("bob", "A dress made of silk."), ("dee", "a coat made of linen")]
     users = spark.createDataFrame([*said, ("eve", " ")], "user_id STRING, wish STRING")
     users.write.parquet(f"{tmp_path}/users")
@@ -86,15 +87,12 @@ def test_sentences_and_profiles_are_searched_from_edited_in_words_and_in_batches
     spark: SparkSession, names: TableNames, tmp_path: Path
 ) -> None:
     fill_shop(spark, names)
-    log = [
-        {"user_id": user, "item_id": item, "timestamp": NOW - timedelta(days=1), "event_type": kind}
-        for user, item, kind in (
-            ("ann", "coat wool", "purchase"),
-            ("bob", "shirt silk", "purchase"),
-            ("cy", "shirt silk", "stare"),
-        )
-    ]
-    write_log(tmp_path / "events", log)
+    write_events(
+        tmp_path / "events",
+        ("ann", "coat wool", "purchase"),
+        ("bob", "shirt silk", "purchase"),
+        ("cy", "shirt silk", "stare"),
+    )
     context = make_context(
         spark, names, tmp_path, "embed.model=demo", f"sources.interactions.path={tmp_path}/events"
     )

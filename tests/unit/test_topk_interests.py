@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.topk_pieces import block, history, random_history, snapshot
+from tests.unit.topk_pieces import block, by_user, history, random_history, snapshot
 from vlm4rec_spark.profiles.vectors import user_profiles
 from vlm4rec_spark.topk.engines.choice import EngineSpec
 from vlm4rec_spark.topk.kernels import take_turns
@@ -29,10 +29,7 @@ def lists(
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of each user's list."""
     spec = ListSpec(EngineSpec("exact"), k, rerank, interests=interests)
-    users: dict[str, list[dict[str, Any]]] = {}
-    for row in block_lists(state, block(state, table), spec).to_pylist():
-        users.setdefault(row["user_id"], []).append(row)
-    return users
+    return by_user(block_lists(state, block(state, table), spec))
 
 
 @settings(max_examples=40)

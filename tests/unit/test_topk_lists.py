@@ -13,14 +13,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.topk_pieces import block, history, item_table, random_history, snapshot, unit
+from tests.unit.topk_pieces import (
+    block,
+    by_user,
+    history,
+    item_table,
+    random_history,
+    snapshot,
+    unit,
+)
+from vlm4rec_spark.embeddings.matrix import as_matrix
 from vlm4rec_spark.errors import InvariantError, SchemaError
 from vlm4rec_spark.topk.engines.choice import EngineSpec
 from vlm4rec_spark.topk.engines.interface import Masks
 from vlm4rec_spark.topk.lists import ListSpec, block_lists, check
 from vlm4rec_spark.topk.reasons import profile_reasons, similar_reasons
 from vlm4rec_spark.topk.snapshot import Beside, Snapshot, load_snapshot
-from vlm4rec_spark.topk.snapshot_files import as_matrix, is_whole, write_array, write_snapshot
+from vlm4rec_spark.topk.snapshot_files import is_whole, write_array, write_snapshot
 from vlm4rec_spark.topk.words import shared_words
 
 EXACT = EngineSpec("exact")
@@ -29,10 +38,7 @@ Row = dict[str, Any]
 
 def lists(state: Snapshot, table: pa.Table, k: int) -> dict[str, list[Row]]:
     """Return the rows of each user's list."""
-    users: dict[str, list[Row]] = {}
-    for row in block_lists(state, block(state, table), ListSpec(EXACT, k)).to_pylist():
-        users.setdefault(row["user_id"], []).append(row)
-    return users
+    return by_user(block_lists(state, block(state, table), ListSpec(EXACT, k)))
 
 
 @settings(max_examples=40)
@@ -103,18 +109,11 @@ def test_a_user_without_weight_gets_what_is_popular_in_the_segment_first() -> No
     table = table.append_column("segment", pa.array(["x", "y", "nobody's"]))
     spec = ListSpec(EXACT, 3, segments=("x", "y"))
     made = block_lists(state, block(state, table), spec)
-    found = dict(zip(made["user_id"].to_pylist()[::3], batched(made["item_id"]), strict=True))
-    assert found == {
+    assert {user: [row["item_id"] for row in rows] for user, rows in by_user(made).items()} == {
         "a": ["i004", "i003", "i000"],
         "b": ["i002", "i000", "i001"],
         "c": ["i000", "i001", "i002"],
     }
-
-
-def batched(column: pa.ChunkedArray, size: int = 3) -> list[list[str]]:
-    """Return the values in parts of a size."""
-    values = column.to_pylist()
-    return [values[start : start + size] for start in range(0, len(values), size)]
 
 
 def test_items_with_quotes_and_emoji_in_their_ids_are_found_and_listed(tmp_path: Path) -> None:

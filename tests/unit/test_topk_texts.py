@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from tests.unit.topk_pieces import block, history, snapshot, unit
+from tests.unit.topk_pieces import block, by_user, history, snapshot, unit
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec
 from vlm4rec_spark.errors import SourceError
@@ -41,7 +41,7 @@ SAID = {
 
 def shop() -> Snapshot:
     state = snapshot(0, len(CAPTIONS), vectors=encode_texts(ENCODER, CAPTIONS))
-    # Words of an item add what its brand's direction says of it.
+    # What each word adds is drawn: nine items hold one of three words each.
     return replace(state, encoder=ENCODER.identity, effects=unit(np.random.default_rng(1), 3, 384))
 
 
@@ -51,10 +51,7 @@ def users(said: Mapping[str, str | None]) -> pa.Table:
 
 
 def lists(state: Snapshot, table: pa.Table, spec: ListSpec = SPEC) -> dict[str, list[Any]]:
-    made: dict[str, list[Any]] = {}
-    for row in block_lists(state, block(state, table), spec).to_pylist():
-        made.setdefault(row.pop("user_id"), []).append(row)
-    return made
+    return by_user(block_lists(state, block(state, table), spec))
 
 
 def nearest(state: Snapshot, text: str) -> list[str]:
@@ -71,7 +68,8 @@ def test_a_list_holds_the_unseen_items_nearest_to_what_the_user_said() -> None:
         assert [row["item_id"] for row in made[user]] == nearest(state, text)
         assert {row["arm"] for row in made[user]} == {"profile"}
         assert {row["because_item_id"] for row in made[user]} == {None}
-    assert made["ann"] == made["cy"]
+    ann, cy = ([{**row, "user_id": ""} for row in made[user]] for user in ("ann", "cy"))
+    assert ann == cy
     assert {row["arm"] for row in made["dee"]} == {"popular"}
 
 

@@ -37,9 +37,14 @@ def fused_lists(
     state: Snapshot, table: pa.Table, fusion: Fusion, **more: Any
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the ten best of each user by late fusion, exactly."""
-    users: dict[str, list[dict[str, Any]]] = {}
     spec = ListSpec(EngineSpec("exact"), 10, fusion=fusion, **more)
-    for row in block_lists(state, block(state, table), spec).to_pylist():
+    return by_user(block_lists(state, block(state, table), spec))
+
+
+def by_user(made: pa.Table) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of each user's list."""
+    users: dict[str, list[dict[str, Any]]] = {}
+    for row in made.to_pylist():
         users.setdefault(row["user_id"], []).append(row)
     return users
 

@@ -17,6 +17,7 @@ from vlm4rec_spark.audit.neighbours import NONE, Ints, Vectors
 from vlm4rec_spark.catalog.fetch import FetchSpec
 from vlm4rec_spark.embeddings.encoders import encoder_spec, unit_rows
 from vlm4rec_spark.embeddings.job import encode
+from vlm4rec_spark.embeddings.matrix import as_matrix
 from vlm4rec_spark.embeddings.plan import item_texts, pending
 from vlm4rec_spark.embeddings.visual import visual_spec
 from vlm4rec_spark.embeddings.visual_job import embed_pictures, picture_contents, visual_vectors
@@ -90,8 +91,7 @@ def _matrix(vectors: DataFrame, items: Items) -> Vectors:
     place = items.rows_of(found["item_id"].to_pylist())
     if not len(found):
         return np.full((len(items), 1), np.nan, np.float32)
-    flat = np.concatenate([chunk.flatten().to_numpy() for chunk in found["vector"].chunks])
-    rows = unit_rows(flat.reshape(len(found), -1))
+    rows = unit_rows(as_matrix(found["item_id"], found["vector"]))
     whole = np.full((len(items), rows.shape[1]), np.nan, np.float32)
     whole[place[place != NONE]] = rows[place != NONE]
     return whole

@@ -14,6 +14,7 @@ from vlm4rec_spark import delta
 from vlm4rec_spark.descriptions.plan import sure_words
 from vlm4rec_spark.embeddings.encoders import EncoderSpec, encoder_spec, unit_rows
 from vlm4rec_spark.embeddings.job import encode
+from vlm4rec_spark.embeddings.matrix import as_matrix
 from vlm4rec_spark.embeddings.plan import item_texts, pending
 from vlm4rec_spark.embeddings.texts import VARIANTS
 from vlm4rec_spark.embeddings.visual import visual_spec
@@ -139,8 +140,8 @@ def _save(catalogue: Catalogue, space: str, vectors: DataFrame) -> int:
         raise EvaluationError(f"The vectors of '{space}' have several lengths: {sorted(sizes)}.")
     whole = np.full((len(catalogue.items), sizes.pop()), np.nan, np.float32)
     if len(found):
-        flat = np.concatenate([chunk.flatten().to_numpy() for chunk in found["vector"].chunks])
-        whole[rows[rows >= 0]] = unit_rows(flat.reshape(len(found), -1))[rows >= 0]
+        matrix = as_matrix(found["item_id"], found["vector"])
+        whole[rows[rows >= 0]] = unit_rows(matrix)[rows >= 0]
     save_array(catalogue.folder, f"space-{space}", whole)
     return int(np.isfinite(whole[:, 0]).sum())
 

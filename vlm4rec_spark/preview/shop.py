@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from vlm4rec_spark.embeddings.matrix import as_matrix
 from vlm4rec_spark.errors import ConfigError, MissingExtraError, SchemaError
 from vlm4rec_spark.topk.snapshot import Snapshot, load_snapshot, snapshots
 
@@ -303,10 +304,9 @@ def _vectors(
     table = _opened(Path(folder), version=version).to_table(["item_id", "vector"], filter=good)
     if not len(table) or len(table) > MOST_SPACE_ITEMS:
         return np.empty(0, np.str_), np.empty((0, 0), np.float32)
-    flat = np.concatenate([c.flatten().to_numpy() for c in table["vector"].chunks])
     ids = np.asarray(table["item_id"].to_pylist(), np.str_)
     order = np.argsort(ids, kind="stable")
-    return ids[order], flat.astype(np.float32).reshape(len(ids), -1)[order]
+    return ids[order], as_matrix(table["item_id"], table["vector"])[order]
 
 
 def _item(

@@ -84,7 +84,7 @@ def profile_table(
     }
     floor = np.full(len(filled), -np.inf) if listed.floor is None else listed.floor
     floors = pa.array(np.repeat(floor, filled.sum(1)))
-    return _table(snapshot, block, flat, "profile", reasons).append_column(FLOOR, floors)
+    return _table(snapshot, block, flat, "profile", reasons, floors)
 
 
 def _strongest(
@@ -125,9 +125,7 @@ def popular_table(
     flat = places(listed, users)
     n = len(flat.rows)
     reasons = _without_history(n) | {"reason": pa.array([POPULAR_REASON] * n, pa.string())}
-    return _table(snapshot, block, flat, "popular", reasons).append_column(
-        FLOOR, pa.nulls(n, pa.float64())
-    )
+    return _table(snapshot, block, flat, "popular", reasons)
 
 
 def wish_table(
@@ -156,12 +154,11 @@ def wish_table(
         "attribute_shares": word_shares(snapshot, parts, flat.scores, flat.rows, told),
         "reason": wish_reasons(named),
     }
-    return _table(snapshot, block, flat, "profile", reasons).append_column(
-        FLOOR, pa.nulls(n, pa.float64())
-    )
+    return _table(snapshot, block, flat, "profile", reasons)
 
 
 def _without_history(n: int) -> dict[str, pa.Array]:
+    """Return the columns that no history can fill."""
     return {
         "because_item_id": pa.nulls(n, pa.string()),
         "because_share": pa.nulls(n, pa.float64()),
@@ -172,7 +169,12 @@ def _without_history(n: int) -> dict[str, pa.Array]:
 
 
 def _table(
-    snapshot: Snapshot, block: Histories, flat: Places, arm: str, reasons: dict[str, pa.Array]
+    snapshot: Snapshot,
+    block: Histories,
+    flat: Places,
+    arm: str,
+    reasons: dict[str, pa.Array],
+    floors: pa.Array | None = None,
 ) -> pa.Table:
     names = pa.array(block.users, pa.string())
     columns = {
@@ -182,6 +184,7 @@ def _table(
         "score": pa.array(flat.scores),
         **reasons,
         "arm": pa.array([arm] * len(flat.rows), pa.string()),
+        FLOOR: pa.nulls(len(flat.rows), pa.float64()) if floors is None else floors,
     }
     return pa.table(columns)
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from vlm4rec_spark.embeddings.matrix import NAMED, REMEDY
 from vlm4rec_spark.errors import SchemaError
 from vlm4rec_spark.topk.centring import PLAIN, Space
 from vlm4rec_spark.topk.effects import fitted
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 KEPT = 2
 """Older folders are removed; a run that still reads the one before keeps working."""
-NAMED = 3
-"""Items that a message names."""
 LONGER_BY = 0.01
 """How far from 1 the length of a vector may be."""
 
@@ -105,38 +103,16 @@ def _write_index(folder: Path, rows: Vectors, *, with_scann: bool) -> None:
         scann.build_index(rows, folder / "index")
 
 
-def as_matrix(ids: pa.ChunkedArray, vectors: pa.ChunkedArray) -> Vectors:
-    """Return (n, d) float32 vectors from a column of lists.
-
-    Raises:
-        SchemaError: a vector is missing, or not as long as most are; with some of their items.
-    """
-    sizes = pc.fill_null(pc.list_value_length(vectors), -1).to_numpy()
-    d = int(np.bincount(np.maximum(sizes, 0)).argmax()) if len(sizes) else 0
-    odd = np.flatnonzero((sizes != d) | (sizes == 0))
-    if len(odd):
-        told = {ids[row].as_py(): max(int(sizes[row]), 0) for row in odd[:NAMED].tolist()}
-        raise SchemaError(
-            f"{len(odd)} of {len(sizes)} item vectors do not have {d} numbers like the others "
-            f"(item: numbers): {told}. Delete their rows from `embeddings` and `item_vectors`, "
-            "and run the catalog job again."
-        )
-    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in vectors.chunks]
-    numbers = np.concatenate(parts) if parts else np.zeros(0)
-    # What Spark holds as a null among the numbers is NaN here, which is refused later.
-    return numbers.astype(np.float32, copy=False).reshape(len(sizes), d)
-
-
 def _check(items: pa.Table, vectors: Vectors) -> None:
     if len(items) != len(vectors):
         raise SchemaError(f"There are {len(vectors)} vectors for {len(items)} items.")
-    lengths = np.linalg.norm(vectors, axis=1)
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))  # `norm` would square a copy
     wrong = np.flatnonzero(~(np.abs(lengths - 1) < LONGER_BY))
     if len(wrong):
         told = {items["item_id"][row].as_py(): float(lengths[row]) for row in wrong[:NAMED]}
         raise SchemaError(
             f"{len(wrong)} item vectors are not finite or not of length 1 (item: length): {told}. "
-            "Delete their rows from `embeddings` and `item_vectors`, and run the catalog job again."
+            f"{REMEDY}"
         )
 
 

@@ -15,13 +15,14 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.descriptions.plan import sure_words
+from vlm4rec_spark.embeddings.matrix import as_matrix
 from vlm4rec_spark.errors import SchemaError, SourceError
 from vlm4rec_spark.tables import DESCRIPTIONS, ITEM_VECTORS, ITEMS
 from vlm4rec_spark.topk.centring import PLAIN, space_of
 from vlm4rec_spark.topk.landing import Note
 from vlm4rec_spark.topk.snapshot import FORMAT, load_snapshot, snapshots
 from vlm4rec_spark.topk.snapshot import ITEMS as STORED
-from vlm4rec_spark.topk.snapshot_files import as_matrix, is_whole, write_grown, write_snapshot
+from vlm4rec_spark.topk.snapshot_files import is_whole, write_grown, write_snapshot
 from vlm4rec_spark.topk.snapshot_growth import FRESH, grown, to_fetch
 
 if TYPE_CHECKING:

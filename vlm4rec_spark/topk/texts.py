@@ -44,15 +44,16 @@ def wishes(
         users: numbers in the block.
         encoder: of the items; None: nobody says anything.
     """
-    asking = [user for user in users.tolist() if encoder and block.texts and block.texts[user]]
-    vectors = np.zeros((len(asking), snapshot.vectors.shape[1]), np.float32)
-    known: dict[str, Vectors] = {}
-    for line, user in enumerate(asking):
-        text = str(block.texts[user])
-        if text not in known and encoder:
-            # One by one: beside others, the last bits of a vector would depend on their lengths.
-            known[text] = snapshot.placed(encode_texts(encoder, [text]))[0]
-        vectors[line] = known[text]
+    vectors = np.zeros((0, snapshot.vectors.shape[1]), np.float32)
+    if encoder is None or not block.texts:
+        return users[:0], vectors
+    said = {user: text for user in users.tolist() if (text := block.texts[user])}
+    # One by one: beside others, the last bits of a vector would depend on their lengths.
+    known = {
+        text: snapshot.placed(encode_texts(encoder, [text]))
+        for text in dict.fromkeys(said.values())
+    }
+    vectors = np.concatenate([vectors, *(known[text] for text in said.values())])
     # What all items share says nothing once it is taken out: see `centring`.
     usable = np.isfinite(vectors).all(1)
-    return np.array(asking, np.int64)[usable], vectors[usable]
+    return np.array(list(said), np.int64)[usable], vectors[usable]
