@@ -189,6 +189,21 @@ def replace_where(df: DataFrame, spec: TableSpec, names: TableNames, condition: 
     ).saveAsTable(names.qualified(spec))
 
 
+def is_first_load(spark: SparkSession, spec: TableSpec, names: TableNames) -> bool:
+    """Tell whether `first_load` may fill the table; made when missing."""
+    create_table(spark, spec, names)
+    return not spec.by_many and spark.table(names.qualified(spec)).isEmpty()
+
+
+def first_load(df: DataFrame, spec: TableSpec, names: TableNames) -> MergeCounts:
+    """Fill an empty table in one commit: no join, and one look at the source."""
+    spark, qualified = df.sparkSession, names.qualified(spec)
+    _overwritten(df, spec, qualified)
+    counts = MergeCounts(inserted=_loaded_rows(spark, qualified))
+    logger.info("%s: %s", spec.name, counts)
+    return counts
+
+
 def merge_on_key(
     spark: SparkSession,
     df: DataFrame,
@@ -212,14 +227,9 @@ def merge_on_key(
     Returns:
         What was written; nothing is committed when nothing differs.
     """
-    create_table(spark, spec, names)
+    if is_first_load(spark, spec, names):
+        return first_load(df, spec, names)
     qualified = names.qualified(spec)
-    if not spec.by_many and spark.table(qualified).isEmpty():
-        # The first load: no join, and one look at the source.
-        _overwritten(df, spec, qualified)
-        counts = MergeCounts(inserted=_loaded_rows(spark, qualified))
-        logger.info("%s: %s", spec.name, counts)
-        return counts
     with _viewed(df, spec) as view:
         # Delta commits, and copies files, even for a MERGE that changes no row.
         question = difference_query(spec, qualified, view, delete_missing=delete_missing)

@@ -184,7 +184,10 @@ def test_a_catalogue_without_vectors_says_to_run_the_catalog_job(
 
 
 def test_rules_segments_and_pins_hold_for_every_list(
-    spark: SparkSession, names: TableNames, tmp_path: Path
+    spark: SparkSession,
+    names: TableNames,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     fill_shop(spark, names)
     users = [{"customer": f"u{u:02d}", "market": "DE" if u % 2 else "FR"} for u in range(USERS)]
@@ -194,7 +197,7 @@ def test_rules_segments_and_pins_hold_for_every_list(
         spark, names, tmp_path,
         "topk.rules=[\"item_id <> 'i03'\", \"title LIKE 'Item%'\"]",
         "topk.user_rules={DE: \"item_id < 'i20'\"}",
-        "topk.deny=[i04]",
+        "topk.deny=[i04, nothing like that]",
         "topk.rerank.pins={i05: 2}",
         "sources.users.format=parquet",
         f"sources.users.path={tmp_path}/users",
@@ -202,6 +205,7 @@ def test_rules_segments_and_pins_hold_for_every_list(
         "topk.k=5",
     )  # fmt: skip
     recommend(context)
+    assert "topk.deny: 1 of 2 items have no vector: nothing like that" in caplog.text
     found = lists(context)
     seen = {(r["user_id"], r["item_id"]) for r in log_rows()}
     assert len(found) == USERS + 3

@@ -124,3 +124,20 @@ def test_what_changed_is_made_anew_and_equals_a_full_run(
     _, topk = recommend(replace(second, run_id="fourth"))
     assert "changed by something else" in topk.bottleneck
     assert len(rows_of(second, RECOMMENDATIONS)) == lists_before
+
+
+def test_a_run_beyond_the_allowed_drift_makes_everything_anew_and_says_so(
+    spark: SparkSession, names: TableNames, tmp_path: Path
+) -> None:
+    fill_shop(spark, names)
+    settings = (*CHANGED, "topk.rebuild_above=0.01")
+    recommend(make_context(spark, names, tmp_path, *settings))
+    log = tmp_path / "later-log"
+    write_log(log, changed_log())
+    later = make_context(spark, names, tmp_path, *settings, f"sources.interactions.path={log}")
+    for report in recommend(replace(later, run_id="later")):
+        assert report.counts["made_anew"] == 1
+        assert "users changed, more than topk.rebuild_above 0.01" in report.bottleneck
+    users = {row["user_id"] for row in rows_of(later, RECOMMENDATIONS).values()}
+    assert "newcomer" in users
+    assert "u03" not in users

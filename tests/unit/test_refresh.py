@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from tests.unit.topk_pieces import block, history, item_table, random_history, snapshot, unit
 from vlm4rec_spark.config import load_config
+from vlm4rec_spark.errors import InvariantError
 from vlm4rec_spark.profiles.vectors import Fusion
+from vlm4rec_spark.refresh import lists as refreshed
 from vlm4rec_spark.refresh.changes import item_changes, reaching
 from vlm4rec_spark.refresh.lists import Marks, Moved, refreshed_lists, refreshed_neighbours
 from vlm4rec_spark.refresh.state import Drift, State, signature, why_anew
@@ -124,6 +126,20 @@ def test_changed_lists_are_those_of_a_full_run(seed: int, n: int, k: int, kind: 
     moved = Moved(changes.arrived, np.ascontiguousarray(before.vectors[changes.departed]))
     made = refreshed_lists(after, now, marks, moved, spec)
     assert told(merged(stored, made, k)) == told(full)
+
+
+def test_a_seen_item_that_would_enter_a_list_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    before, after = (catalogue(rng, dict.fromkeys(range(n), 0)) for n in (12, 13))
+    open_ = np.ones((1, 13), bool)
+    after = replace(after, allowed=open_)
+    now, spec = block(after, history(("u", "i000", 1.0, True))), ListSpec(EXACT, 3)
+    moved = Moved(np.array([12]), before.vectors[:0])
+    marks = Marks(np.array([False]), np.array([-1.0]))
+    assert set(refreshed_lists(after, now, marks, moved, spec)["item_id"].to_pylist()) == {"i012"}
+    monkeypatch.setattr(refreshed, "padded", lambda *_: (np.array([0]), np.array([[0]])))
+    with pytest.raises(InvariantError, match="seen"):
+        refreshed_lists(after, now, marks, moved, spec)
 
 
 def test_nothing_is_made_where_nothing_changed() -> None:

@@ -19,10 +19,11 @@ from vlm4rec_spark.descriptions.requests import SchemaBook
 from vlm4rec_spark.descriptions.schema import AttributeSchema, load_attributes, parse_attributes
 from vlm4rec_spark.descriptions.specs import schema_book
 from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec
-from vlm4rec_spark.errors import ConfigError
+from vlm4rec_spark.errors import ConfigError, InvariantError
 from vlm4rec_spark.topk import outfits
 from vlm4rec_spark.topk.outfits import completed
 from vlm4rec_spark.topk.plan import completions
+from vlm4rec_spark.topk.ranking import Ranked
 from vlm4rec_spark.topk.snapshot import Snapshot
 from vlm4rec_spark.topk.wardrobe import hang
 
@@ -215,3 +216,13 @@ def test_the_shipped_files_place_every_type_and_an_outfit_never_changes_a_reques
             for partner in loaded.outfit.partners(slot):
                 assert slot in loaded.outfit.partners(partner)
     assert schema_book(load_config("demo")).schema_for("Lighting").outfit is not None
+
+
+def test_a_completion_that_holds_what_it_may_not_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [{"type": t, "style": "classic", "occasion": "gym"} for t in ("dress", "boot", "boot")]
+    state = shop(rows, np.eye(3, 6, dtype=np.float32))
+    monkeypatch.setattr(outfits, "ranked", lambda *_: Ranked(np.array([[0, 0]]), np.ones((1, 2))))
+    with pytest.raises(InvariantError, match="twice"):
+        table(state, SchemaBook(schema()), 4)

@@ -16,7 +16,7 @@ from vlm4rec_spark.refresh.lists import WHOLE
 from vlm4rec_spark.refresh.state import State, history_signature, moves_together, signature
 from vlm4rec_spark.runs import RunReport
 from vlm4rec_spark.tables import ITEMS, PROFILES
-from vlm4rec_spark.topk.landing import Note, landed, landing
+from vlm4rec_spark.topk.landing import Note, landed, landed_in, landing
 from vlm4rec_spark.topk.snapshot_job import take_snapshot
 
 if TYPE_CHECKING:
@@ -64,9 +64,8 @@ def _stage(context: RunContext, judged: DataFrame) -> Stage:
 def _write_all(context: RunContext, start: Start, n_users: int) -> MergeCounts:
     interests = context.config.profiles.interests
     found = plan.profiles(start.history, n_users, start.stage.now.snapshot, interests)
-    found = landed(context, found, PROFILES.name)
     writing(context, start.stage)
-    return delta.merge_on_key(context.spark, found, PROFILES, context.names, delete_missing=True)
+    return landed_in(context, found, PROFILES)
 
 
 def _write_changed(context: RunContext, start: Start) -> MergeCounts:

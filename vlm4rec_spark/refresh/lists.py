@@ -14,7 +14,13 @@ from vlm4rec_spark.refresh.changes import padded, reaching
 from vlm4rec_spark.topk.candidates import ProfileCandidates
 from vlm4rec_spark.topk.engines.choice import open_engine
 from vlm4rec_spark.topk.list_table import profile_table
-from vlm4rec_spark.topk.lists import block_lists, checked_neighbours, list_masks
+from vlm4rec_spark.topk.lists import (
+    block_lists,
+    check_places,
+    checked_neighbours,
+    hides_itself,
+    list_masks,
+)
 from vlm4rec_spark.topk.ranking import Ranked, in_order
 
 if TYPE_CHECKING:
@@ -78,8 +84,9 @@ def refreshed_lists(
     whole[owners[leaving]] = True
     entering = reaching(queries, snapshot.vectors[moved.arrived], marks.floors[owners])
     users, rows = owners[entering[0]], moved.arrived[entering[1]]
+    masks = list_masks(snapshot, block, spec)
     if spec.is_plain:
-        may = list_masks(snapshot, block, spec).allow(users, rows) & ~whole[users]
+        may = masks.allow(users, rows) & ~whole[users]
         users, rows = users[may], rows[may]
         is_full = np.isfinite(marks.floors[users])
         whole[users[~is_full]] = True  # a list that grows
@@ -89,7 +96,9 @@ def refreshed_lists(
         users, rows = users[:0], rows[:0]
     anew = block.some(np.flatnonzero(whole))
     made = with_empty(block_lists(snapshot, anew, spec), pa.array(anew.users, pa.string()))
-    added = _entering(snapshot, block, users, rows, spec)
+    who, listed = padded(users, rows)
+    check_places(listed, masks.of(who))
+    added = _entering(snapshot, block.some(who), listed, spec)
     return pa.concat_tables([flagged(made, is_whole=True), flagged(added, is_whole=False)])
 
 
@@ -114,12 +123,8 @@ def flagged(made: pa.Table, *, is_whole: bool) -> pa.Table:
     return made.append_column(WHOLE, pa.array([is_whole] * len(made), pa.bool_()))
 
 
-def _entering(
-    snapshot: Snapshot, block: Histories, users: npt.NDArray[np.int64], rows: Rows, spec: ListSpec
-) -> pa.Table:
-    """Return the rows of lists for pairs of a user and a row, with exact scores and reasons."""
-    who, listed = padded(users, rows)
-    some = block.some(who)
+def _entering(snapshot: Snapshot, some: Histories, listed: Rows, spec: ListSpec) -> pa.Table:
+    """Return what enters the lists of some users, a line of rows each, with scores and reasons."""
     profiles: Profiles = query_profiles(snapshot.vectors, some, spec.interests, spec.fusion)
     engine = open_engine(spec.engine, snapshot)
     scored = ProfileCandidates(snapshot, engine, profiles.vectors).scored(listed)
@@ -155,6 +160,7 @@ def refreshed_neighbours(
     is_full = np.isfinite(marks.floors[users])
     whole[users[~is_full]] = True
     who, listed = padded(users[is_full], rows[is_full])
+    check_places(listed, hides_itself(snapshot, targets[who]))
     engine, k = search
     opened = open_engine(engine, snapshot)
     anew = targets[whole]

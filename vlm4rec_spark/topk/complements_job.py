@@ -11,7 +11,7 @@ from vlm4rec_spark import delta
 from vlm4rec_spark.descriptions.specs import schema_book
 from vlm4rec_spark.tables import COMPLEMENTS
 from vlm4rec_spark.topk import plan
-from vlm4rec_spark.topk.landing import landed
+from vlm4rec_spark.topk.landing import landed_in
 from vlm4rec_spark.topk.snapshot_files import write_array
 from vlm4rec_spark.topk.wardrobe import hang
 
@@ -41,11 +41,5 @@ def write_complements(context: RunContext, spec: plan.SearchSpec) -> dict[str, i
     name = write_array(Path(spec.snapshot), "wardrobe", order)
     places = context.spark.range(0, n, 1, max(1, -(-n // ITEMS_A_TASK)))
     rows = plan.complements(places, wardrobe, name, replace(spec, lists=replace(spec.lists, k=k)))
-    merged = delta.merge_on_key(
-        context.spark,
-        landed(context, rows, COMPLEMENTS.name),
-        COMPLEMENTS,
-        context.names,
-        delete_missing=True,
-    )
-    return {"items_with_slot": len(order), "complement_rows_changed": merged.changed}
+    changed = landed_in(context, rows, COMPLEMENTS).changed
+    return {"items_with_slot": len(order), "complement_rows_changed": changed}

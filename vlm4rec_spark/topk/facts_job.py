@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vlm4rec_spark.config import Config
     from vlm4rec_spark.runs import RunContext
 
+logger = logging.getLogger(__name__)
 DIGITS = 9
 """Popularity is rounded, so that sums in another order give the same file."""
 MOST_SEGMENTS = 256
@@ -182,11 +184,9 @@ def allowed_items(
             anybody &= holds > 0
     if topk.allow is not None:
         listed = np.zeros(len(snapshot), bool)
-        rows = snapshot.find(pa.array(topk.allow, pa.string()))
-        listed[rows[rows >= 0]] = True
+        listed[_named(snapshot, topk.allow, "topk.allow")] = True
         anybody &= listed
-    denied = snapshot.find(pa.array(topk.deny, pa.string()))
-    anybody[denied[denied >= 0]] = False
+    anybody[_named(snapshot, topk.deny, "topk.deny")] = False
     if not topk.user_rules:
         return anybody[None, :]
     numbers = {segment: n for n, segment in enumerate(topk.user_rules)}
@@ -195,6 +195,18 @@ def allowed_items(
         for segment in segments
     ]
     return np.array([anybody, *lines], bool)
+
+
+def _named(snapshot: Snapshot, names: Collection[str], where: str) -> npt.NDArray[np.int64]:
+    """Return the rows of some items, and warn of those that have none."""
+    ids = pa.array(names, pa.string())
+    rows = snapshot.find(ids)
+    unknown = ids.filter(pa.array(rows < 0))
+    if len(unknown):
+        told = ", ".join(unknown[:3].to_pylist())
+        logger.warning("%s: %d of %d items have no vector: %s", where, len(unknown), len(ids), told)
+    known: npt.NDArray[np.int64] = rows[rows >= 0]
+    return known
 
 
 def scaled(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

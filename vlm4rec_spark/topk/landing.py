@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlm4rec_spark import delta
+
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+    from vlm4rec_spark.delta import MergeCounts
     from vlm4rec_spark.runs import RunContext
+    from vlm4rec_spark.table_spec import TableSpec
 
 
 def landing(context: RunContext, name: str) -> Path:
@@ -57,3 +61,15 @@ def landed(context: RunContext, df: DataFrame, name: str) -> DataFrame:
     folder = str(landing(context, name))
     df.write.mode("overwrite").parquet(folder)
     return context.spark.read.schema(df.schema).parquet(folder)
+
+
+def landed_in(context: RunContext, df: DataFrame, spec: TableSpec) -> MergeCounts:
+    """Bring a table to the rows of a frame that is dear to make; it is made once."""
+    if delta.is_first_load(context.spark, spec, context.names):
+        return delta.first_load(df, spec, context.names)
+    return merged_in(context, landed(context, df, spec.name), spec)
+
+
+def merged_in(context: RunContext, rows: DataFrame, spec: TableSpec) -> MergeCounts:
+    """Bring a table to the rows of a frame read from files."""
+    return delta.merge_on_key(context.spark, rows, spec, context.names, delete_missing=True)

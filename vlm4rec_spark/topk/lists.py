@@ -201,10 +201,15 @@ def nearest_items(
     snapshot: Snapshot, targets: npt.NDArray[np.int64], k: int, engine: Engine
 ) -> tuple[Ranked, Masks]:
     """Return the nearest items of some rows, and what each may not be given: itself, by rules."""
-    nobody = np.zeros(len(targets), np.int64)
-    itself = Masks(targets, np.arange(len(targets) + 1), snapshot.allowed, nobody)
+    itself = hides_itself(snapshot, targets)
     queries = np.ascontiguousarray(snapshot.vectors[targets])
     return ranked(snapshot, engine, queries, k, itself), itself
+
+
+def hides_itself(snapshot: Snapshot, targets: Rows) -> Masks:
+    """Return what the list of each of some items may not hold: itself, and by rules."""
+    nobody = np.zeros(len(targets), np.int64)
+    return Masks(targets, np.arange(len(targets) + 1), snapshot.allowed, nobody)
 
 
 def checked_neighbours(
@@ -226,12 +231,20 @@ def check(rows: Rows, k: int, masks: Masks, eligible: npt.NDArray[np.int64]) -> 
     Raises:
         InvariantError: it is broken.
     """
-    filled = rows >= 0
-    if (filled.sum(1) != np.minimum(eligible, k)).any():
+    if ((rows >= 0).sum(1) != np.minimum(eligible, k)).any():
         raise InvariantError("A list is shorter than k although more items are eligible.")
+    check_places(rows, masks)
+
+
+def check_places(rows: Rows, masks: Masks) -> None:
+    """Check of some places, (lists, m), that none holds what the list may not, or has already.
+
+    Raises:
+        InvariantError: one does.
+    """
     in_order = np.sort(rows, axis=1)
     if ((in_order[:, 1:] == in_order[:, :-1]) & (in_order[:, 1:] >= 0)).any():
         raise InvariantError("A list holds an item twice.")
-    line, _ = np.nonzero(filled)
-    if not masks.allow(line, rows[filled]).all():
+    line, place = np.nonzero(rows >= 0)
+    if not masks.allow(line, rows[line, place]).all():
         raise InvariantError("A list holds an item that was seen or may not be listed.")

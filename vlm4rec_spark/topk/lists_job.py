@@ -15,7 +15,7 @@ from vlm4rec_spark.refresh.job import moved_names, writing
 from vlm4rec_spark.refresh.lists import WHOLE
 from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk import plan
-from vlm4rec_spark.topk.landing import landed
+from vlm4rec_spark.topk.landing import landed, landed_in, merged_in
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -43,21 +43,24 @@ class Work:
         return replace(self.spec, lists=replace(self.spec.lists, k=k))
 
 
-def write_all(work: Work) -> tuple[dict[str, int], DataFrame]:
-    """Write every list; return counts, and user_id and floor of each."""
-    context, k = work.context, work.spec.lists.k
+def write_all(work: Work) -> tuple[dict[str, int], DataFrame | None]:
+    """Write every list; return counts, and user_id and floor of each where a run can go on."""
+    context = work.context
     made = plan.recommendations(work.start.history, work.n_users, work.spec, _found(work))
-    lists = landed(context, made, RECOMMENDATIONS.name)
+    floors = None
+    if context.config.topk.refresh == "changed":  # the table does not keep the floors
+        made = landed(context, made, RECOMMENDATIONS.name)
+        floors = refresh_plan.floors(made)
     writing(context, work.start.stage)
-    merged = delta.merge_on_key(
-        context.spark, lists, RECOMMENDATIONS, context.names, delete_missing=True
-    )
+    bring = landed_in if floors is None else merged_in
+    merged = bring(context, made, RECOMMENDATIONS)
+    stored = delta.read(context.spark, RECOMMENDATIONS, context.names)
     counts = {
-        **_counts(lists, k),
+        **_counts(stored, work.spec.lists.k),
         "list_rows_changed": merged.changed,
         "similar_rows_changed": _write_all_similar(work),
     }
-    return counts, refresh_plan.floors(lists)
+    return counts, floors
 
 
 def _found(work: Work) -> DataFrame | None:
@@ -71,10 +74,8 @@ def _found(work: Work) -> DataFrame | None:
 def _write_all_similar(work: Work) -> int:
     context, n = work.context, len(work.spec.open())
     items = context.spark.range(0, n, 1, max(1, -(-n // ITEMS_A_TASK)))
-    rows = landed(context, plan.similar_items(items, work.similar), SIMILAR_ITEMS.name)
-    return delta.merge_on_key(
-        context.spark, rows, SIMILAR_ITEMS, context.names, delete_missing=True
-    ).changed
+    rows = plan.similar_items(items, work.similar)
+    return landed_in(context, rows, SIMILAR_ITEMS).changed
 
 
 def write_changed(work: Work) -> tuple[dict[str, int], DataFrame]:

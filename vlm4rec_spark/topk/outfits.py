@@ -17,6 +17,7 @@ import numpy.typing as npt
 from vlm4rec_spark.topk.centring import without_mean
 from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.engines.interface import Masks
+from vlm4rec_spark.topk.lists import check_places, hides_itself
 from vlm4rec_spark.topk.ranking import ranked
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def in_turns(
     rows, scores, slots, turns = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
     best = np.lexsort((snapshot.rank[rows], -scores, turns, rows < 0), axis=1)[:, :k]
     rows, scores, slots = (np.take_along_axis(a, best, 1) for a in (rows, scores, slots))
+    check_places(rows, hides_itself(snapshot, targets))
     line, place = np.nonzero(rows >= 0)
     at = (line, place)
     ranks = (place + 1).astype(np.int32)
