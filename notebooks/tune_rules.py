@@ -10,7 +10,8 @@ from pyspark.sql import functions as F
 from vlm4rec_spark import Pipeline, notebook
 from vlm4rec_spark.audit.inputs_job import thumbnails
 from vlm4rec_spark.gallery import Card, gallery
-from vlm4rec_spark.topk.facts_job import parsed, rule_frame
+from vlm4rec_spark.topk.facts_job import rule_frame
+from vlm4rec_spark.topk.rule_checks import parsed
 
 pipeline = notebook.pipeline("--conf demo")
 context = pipeline.context

@@ -23,7 +23,8 @@ from vlm4rec_spark import delta
 from vlm4rec_spark.demo.run import outfit
 from vlm4rec_spark.tables import COMPLEMENTS, DESCRIPTIONS, ITEMS, RECOMMENDATIONS
 from vlm4rec_spark.topk import job as topk_job
-from vlm4rec_spark.topk.facts_job import parsed, rule_frame
+from vlm4rec_spark.topk.facts_job import rule_frame
+from vlm4rec_spark.topk.rule_checks import parsed
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

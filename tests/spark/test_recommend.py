@@ -32,8 +32,9 @@ from vlm4rec_spark.tables import ITEMS, PROFILES, RUNS, SIMILAR_ITEMS
 from vlm4rec_spark.topk import audit, plan
 from vlm4rec_spark.topk import job as topk_job
 from vlm4rec_spark.topk.engines.choice import EngineSpec
-from vlm4rec_spark.topk.facts_job import meets, parsed
+from vlm4rec_spark.topk.facts_job import searched_items
 from vlm4rec_spark.topk.lists import ListSpec
+from vlm4rec_spark.topk.rule_checks import search_rules
 from vlm4rec_spark.topk.snapshot import Beside, load_snapshot
 from vlm4rec_spark.topk.snapshot_files import write_snapshot
 from vlm4rec_spark.topk.snapshot_job import take_snapshot
@@ -103,6 +104,7 @@ def test_lists_hold_nothing_seen_unavailable_or_repeated_and_a_rerun_writes_noth
     problems = ("null_ids", "future_timestamps", "unknown_items", "duplicates")
     assert [life.profiles.counts[p] for p in problems] == [1, 1, 2, 1]
     assert life.topk.figures["audited_recall"] == pytest.approx(1.0)
+    assert life.topk.figures["audited_recall_similar"] == pytest.approx(1.0)
     assert life.n_profiles == USERS
     assert life.n_similar == 3 * ITEMS_IN_SHOP
 
@@ -219,9 +221,11 @@ def test_rules_segments_and_pins_hold_for_every_list(
             assert max(ids) < "i20"
     assert max(max(item for item, _, _ in entries) for entries in found.values()) >= "i20"
     snapshot = load_snapshot(take_snapshot(context))
-    rules = parsed(context.config, ["item_id IN ('i01', 'i02') AND title <> 'Item 2'"], "where")
-    met = meets(context, snapshot, rules)
-    assert snapshot.ids.filter(pa.array(met)).to_pylist() == ["i01"]
+    some = "item_id IN ('i01', 'i02', 'i03', 'i04', 'i25') AND title <> 'Item 2'"
+    for segment, ids in (("FR", ["i01", "i25"]), ("DE", ["i01"])):
+        rules = search_rules(context.config, some, segment)
+        met = searched_items(context, snapshot, rules)[0]
+        assert snapshot.ids.filter(pa.array(met)).to_pylist() == ids
 
 
 def test_returns_interests_and_centring_shape_profiles_and_lists(

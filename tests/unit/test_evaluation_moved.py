@@ -17,8 +17,8 @@ from vlm4rec_spark.evaluation.catalogue import ITEMS, Catalogue, save_array, wri
 from vlm4rec_spark.evaluation.moved import MovedSpaces
 from vlm4rec_spark.evaluation.report import Evaluation, write_reports
 from vlm4rec_spark.topk.centring import PLAIN, Space
-from vlm4rec_spark.topk.facts_job import check_facets
 from vlm4rec_spark.topk.moving import moved
+from vlm4rec_spark.topk.rule_checks import check_facets
 from vlm4rec_spark.topk.snapshot import load_snapshot
 from vlm4rec_spark.topk.snapshot_files import write_snapshot
 

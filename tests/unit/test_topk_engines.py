@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.unit.topk_pieces import clustered, snapshot, unit
 from vlm4rec_spark.config_lists import TopkConfig
 from vlm4rec_spark.errors import EngineError
-from vlm4rec_spark.topk.audit import Recall, recall_of
+from vlm4rec_spark.topk.audit import Audit, Recall, recall_of
 from vlm4rec_spark.topk.engines import leaves as leaves_module
 from vlm4rec_spark.topk.engines import scann
 from vlm4rec_spark.topk.engines.choice import (
@@ -266,22 +266,23 @@ def test_tuning_finds_the_smallest_width_that_reaches_the_target(
 
 def test_a_search_that_misses_the_target_is_widened_and_audited_on_others() -> None:
     asked: list[tuple[int, int]] = []
+    all_found = Recall(1.0, 1.0, 200)
 
-    def measure(engine: EngineSpec, number: int) -> Recall:
+    def measure(engine: EngineSpec, number: int) -> Audit:
         asked.append((engine.width, number))
-        return Recall(min(1.0, engine.width / 20), 0.0, 200)
+        return Audit(all_found, Recall(min(1.0, engine.width / 20), 0.0, 200))
 
     tuned_engine = EngineSpec("list_major", 3)
     engine, audited = widened(tuned_engine, 100, 0.99, measure)
-    assert (engine.width, audited.mean) == (24, 1.0)
+    assert (engine.width, audited.worst.mean) == (24, 1.0)
     assert asked == [(3, 1), (6, 2), (12, 3), (24, 4)]
     exact = EngineSpec("exact")
-    assert widened(exact, 100, 0.99, measure) == (exact, Recall(0.0, 0.0, 200))
+    assert widened(exact, 100, 0.99, measure) == (exact, Audit(all_found, Recall(0.0, 0.0, 200)))
 
 
 @pytest.mark.parametrize(("name", "most"), [("list_major", WIDEST), ("scann", 200)])
 def test_a_search_is_widened_to_all_leaves_and_no_further(name: str, most: int) -> None:
-    missed = Recall(0.5, 0.4, 200)
+    missed = Audit(Recall(0.5, 0.4, 200), Recall(1.0, 1.0, 200))
     engine, audited = widened(EngineSpec(name, 3), 40_000, 0.99, lambda *_: missed)
     assert (engine.width, audited) == (most, missed)
 

@@ -15,7 +15,7 @@ from vlm4rec_spark.config import load_config
 from vlm4rec_spark.errors import ConfigError
 from vlm4rec_spark.topk.centring import Space
 from vlm4rec_spark.topk.facets import directions, facet_matrix
-from vlm4rec_spark.topk.facts_job import check_rules
+from vlm4rec_spark.topk.rule_checks import check_rules
 from vlm4rec_spark.topk.snapshot import load_snapshot
 from vlm4rec_spark.topk.snapshot_files import write_snapshot
 from vlm4rec_spark.topk.words import coded

@@ -28,7 +28,7 @@ from vlm4rec_spark.evaluation.tuning_job import Choice, tuned
 from vlm4rec_spark.profiles.job import judged_events
 from vlm4rec_spark.runs import RunReport
 from vlm4rec_spark.tables import METRICS, METRICS_PER_USER
-from vlm4rec_spark.topk.facts_job import check_facets
+from vlm4rec_spark.topk.rule_checks import check_facets
 
 if TYPE_CHECKING:
     from vlm4rec_spark.runs import RunContext

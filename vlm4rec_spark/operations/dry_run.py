@@ -32,7 +32,7 @@ from vlm4rec_spark.tables import (
     ITEMS,
     TableSpec,
 )
-from vlm4rec_spark.topk.facts_job import check_facets, check_rules
+from vlm4rec_spark.topk.rule_checks import check_facets, check_rules
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

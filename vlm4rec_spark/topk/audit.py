@@ -27,6 +27,19 @@ class Recall:
     users: int
 
 
+@dataclass(frozen=True)
+class Audit:
+    """What an engine finds for users and for items, each on a sample of its own."""
+
+    lists: Recall
+    neighbours: Recall
+
+    @property
+    def worst(self) -> Recall:
+        """The lower one of both."""
+        return min(self.lists, self.neighbours, key=lambda recall: recall.mean)
+
+
 def recall_of(vectors: Vectors, queries: Vectors, found: Rows, exact: Rows) -> Recall:
     """Compare rows by their scores: one counts when it is as good as the last exact one.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,10 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.descriptions.plan import sure_attributes
-from vlm4rec_spark.descriptions.specs import schema_book
-from vlm4rec_spark.errors import ConfigError, SourceError, near
+from vlm4rec_spark.errors import SourceError
 from vlm4rec_spark.tables import DESCRIPTIONS, ITEMS
 from vlm4rec_spark.topk.rerank import VARIANTS, Rerank
-from vlm4rec_spark.topk.rules import Rule, parse_rules, unknown_source
+from vlm4rec_spark.topk.rule_checks import parsed
 from vlm4rec_spark.topk.snapshot import Beside, Snapshot, load_snapshot
 from vlm4rec_spark.topk.snapshot_files import write_array
 
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
     from vlm4rec_spark.config import Config
+    from vlm4rec_spark.config_lists import TopkConfig
     from vlm4rec_spark.runs import RunContext
+    from vlm4rec_spark.topk.rules import Rule
 
 logger = logging.getLogger(__name__)
 DIGITS = 9
@@ -34,67 +35,6 @@ DIGITS = 9
 MOST_SEGMENTS = 256
 """Segments with an own line in the arrays; further ones, if no rule is about them, are treated like
 no segment."""
-
-
-def check_rules(config: Config) -> None:
-    """Parse every rule of the configuration, and check the names of facets.
-
-    Raises:
-        ConfigError: a rule cannot be parsed or names what does not exist; before any work.
-    """
-    mistakes = []
-    for texts, where in (
-        (config.topk.rules, "topk.rules"),
-        (tuple(config.topk.user_rules.values()), "topk.user_rules"),
-        (tuple(p.rule for p in config.topk.rerank.promote), "topk.rerank.promote"),
-    ):
-        try:
-            parsed(config, texts, where)
-        except ConfigError as error:
-            mistakes.append(str(error))
-    mistakes += _unknown(config, config.profiles.facets, "profiles.facets")
-    users = config.sources.users
-    if config.topk.user_rules and not (users.table or users.path or users.options):
-        mistakes.append("topk.user_rules needs sources.users: it tells the segment of each user.")
-    business = config.topk.rerank.business
-    if business and business.column != "price":
-        mistakes += _not_a_number(business.column, config.sources.items.columns.attributes)
-    if mistakes:
-        raise ConfigError("\n".join(mistakes))
-
-
-def _not_a_number(column: str, sources: Collection[str]) -> list[str]:
-    """Return what is wrong with a business column that is not the price."""
-    where = f"topk.rerank.business.column '{column}'"
-    kind, _, name = column.partition(".")
-    if kind != "source" or not name:
-        return [f"{where}: price or source.NAME."]
-    problem = unknown_source(name, sources)
-    return [f"{where}: {problem}"] if problem else []
-
-
-def check_facets(config: Config) -> None:
-    """Check the names of all facets that an evaluation makes spaces of.
-
-    Raises:
-        ConfigError: no attribute file asks for one; before any work.
-    """
-    mistakes = _unknown(config, config.profiles.facets, "profiles.facets")
-    for arm, change in config.evaluate.profile_arms.items():
-        where = f"evaluate.profile_arms.{arm}.facets"
-        mistakes += _unknown(config, change.facets or {}, where)
-    if mistakes:
-        raise ConfigError("\n".join(mistakes))
-
-
-def _unknown(config: Config, facets: Mapping[str, float], where: str) -> list[str]:
-    """Return a sentence for each facet that is no attribute."""
-    known = attribute_names(config) if facets else []
-    return [
-        f"{where}: unknown attribute '{name}'{near(name, known)}"
-        for name in facets
-        if name not in known
-    ]
 
 
 def rerank_of(config: Config) -> Rerank:
@@ -155,6 +95,7 @@ def take_beside(
     if topk.rerank.business:
         columns["business"] = _number(topk.rerank.business.column)
     facts = _facts(context, snapshot, columns) if columns else {}
+    _named(snapshot, tuple(topk.rerank.pins), "topk.rerank.pins")  # warns of unknown ones
     names = [c for c in columns if c.startswith("promoted")]
     allowed = allowed_items(snapshot, facts, context.config, segments)
     root = Path(folder)
@@ -178,15 +119,8 @@ def allowed_items(
 ) -> npt.NDArray[np.bool_]:
     """Return (groups, n) which items may be listed: for everybody, then for each segment."""
     topk = config.topk
-    anybody: npt.NDArray[np.bool_] = snapshot.allowed[0].copy()
-    for name, holds in facts.items():
-        if name.startswith("rule"):
-            anybody &= holds > 0
-    if topk.allow is not None:
-        listed = np.zeros(len(snapshot), bool)
-        listed[_named(snapshot, topk.allow, "topk.allow")] = True
-        anybody &= listed
-    anybody[_named(snapshot, topk.deny, "topk.deny")] = False
+    held = [holds for name, holds in facts.items() if name.startswith("rule")]
+    anybody = _open_to_all(snapshot, held, topk)
     if not topk.user_rules:
         return anybody[None, :]
     numbers = {segment: n for n, segment in enumerate(topk.user_rules)}
@@ -195,6 +129,21 @@ def allowed_items(
         for segment in segments
     ]
     return np.array([anybody, *lines], bool)
+
+
+def _open_to_all(
+    snapshot: Snapshot, held: Iterable[npt.NDArray[np.float64]], topk: TopkConfig
+) -> npt.NDArray[np.bool_]:
+    """Return (n,) which items may be listed where rules hold, (n,) each, and by name."""
+    anybody: npt.NDArray[np.bool_] = snapshot.allowed[0].copy()
+    for holds in held:
+        anybody &= holds > 0
+    if topk.allow is not None:
+        listed = np.zeros(len(snapshot), bool)
+        listed[_named(snapshot, topk.allow, "topk.allow")] = True
+        anybody &= listed
+    anybody[_named(snapshot, topk.deny, "topk.deny")] = False
+    return anybody
 
 
 def _named(snapshot: Snapshot, names: Collection[str], where: str) -> npt.NDArray[np.int64]:
@@ -222,40 +171,17 @@ def scaled(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.where(known, (np.where(known, values, low) - low) / max(high - low, 1e-12), 0.0)
 
 
-def meets(
-    context: RunContext, snapshot: Snapshot, rules: tuple[Rule, ...]
+def searched_items(
+    context: RunContext, snapshot: Snapshot, rules: Iterable[Rule]
 ) -> npt.NDArray[np.bool_]:
-    """Return (n,) which items meet all rules.
+    """Return (1, n) which items may be found: those that may be listed and meet the rules.
 
     Raises:
         SourceError: a rule cannot be evaluated on the items.
     """
     columns = {f"rule{n}": _holds(rule) for n, rule in enumerate(rules)}
     facts = _facts(context, snapshot, columns) if columns else {}
-    all_met = np.ones(len(snapshot), bool)
-    for holds in facts.values():
-        all_met &= holds > 0
-    return all_met
-
-
-def parsed(config: Config, texts: Iterable[str], where: str) -> tuple[Rule, ...]:
-    """Parse conditions over the columns and attributes of this configuration.
-
-    Raises:
-        ConfigError: with every mistake.
-    """
-    wanted = tuple(texts)
-    if not wanted:
-        return ()
-    sources = config.sources.items.columns.attributes
-    return parse_rules(wanted, attribute_names(config), where, sources)
-
-
-def attribute_names(config: Config) -> list[str]:
-    """Return the attributes that any of the attribute files asks for, by name."""
-    book = schema_book(config)
-    schemas = (book.default, *(schema for _, schema in book.categories))
-    return sorted({field.name for schema in schemas for field in schema.fields})
+    return _open_to_all(snapshot, facts.values(), context.config.topk)[None, :]
 
 
 def _holds(rule: Rule) -> Column:

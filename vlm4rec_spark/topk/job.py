@@ -18,21 +18,22 @@ from vlm4rec_spark.refresh.state import State, moves_together, signature
 from vlm4rec_spark.runs import RunReport, record
 from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk import plan
+from vlm4rec_spark.topk.audit import Audit
 from vlm4rec_spark.topk.complements_job import write_complements
 from vlm4rec_spark.topk.engines.choice import EngineSpec
-from vlm4rec_spark.topk.facts_job import check_rules, rerank_of, take_beside, take_segments
+from vlm4rec_spark.topk.facts_job import rerank_of, take_beside, take_segments
 from vlm4rec_spark.topk.lists import ListSpec
 from vlm4rec_spark.topk.lists_job import Work, write_all, write_changed
+from vlm4rec_spark.topk.rule_checks import check_rules
 from vlm4rec_spark.topk.snapshot import load_snapshot
 from vlm4rec_spark.topk.snapshot_job import taken_snapshot
 from vlm4rec_spark.topk.texts import fitting_encoder
-from vlm4rec_spark.topk.tuning import audit, engine_for, serves_again, widened
+from vlm4rec_spark.topk.tuning import audit, audit_neighbours, engine_for, serves_again, widened
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from vlm4rec_spark.runs import RunContext
-    from vlm4rec_spark.topk.audit import Recall
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def _searching(
     spec: plan.SearchSpec,
     begun: tuple[Start, int],
     started: float,
-) -> tuple[plan.SearchSpec, Recall]:
+) -> tuple[plan.SearchSpec, Audit]:
     """Return the spec with an engine, and its recall; the last run's engine where it will do."""
     start, n_users = begun
     target = context.config.topk.recall_target
@@ -121,23 +122,24 @@ def _searching(
         engine = EngineSpec(*start.before.engine)
         if serves_again(context.config.topk, engine):
             before = _with(spec, engine)
-            audited = _recall(context, rows, before, 1)
-            if audited.mean >= target:
+            audited = _audit(context, rows, before, 1)
+            if audited.worst.mean >= target:
                 return before, audited
     engine, audited = widened(
         _engine(context, rows, spec, n_users),
         len(spec.open()),
         target,
-        lambda tried, number: _recall(context, rows, _with(spec, tried), number),
+        lambda tried, number: _audit(context, rows, _with(spec, tried), number),
     )
-    if audited.mean < target:
+    worst = audited.worst
+    if worst.mean < target:
         # Recorded before the run fails, so that the table says by how much.
         seconds = time.monotonic() - started
         problem = "failed: recall under its target"
         record(context, RunReport("topk", {}, _figures(audited), seconds, problem))
         raise RecallError(
-            f"The audited recall is {audited.mean:.4f} over {audited.users} users, under "
-            f"topk.recall_target {target}; the lists in force were kept. Set "
+            f"The audited recall of {_whose(audited)} is {worst.mean:.4f} over {worst.users} of "
+            f"them, under topk.recall_target {target}; the lists in force were kept. Set "
             "topk.engine to exact, raise topk.audit_users, or lower the target."
         )
     return _with(spec, engine), audited
@@ -159,21 +161,34 @@ def _engine(
     return engine_for(spec.open(), sample, settings, searches, spec.lists)
 
 
-def _recall(context: RunContext, rows: DataFrame, spec: plan.SearchSpec, number: int) -> Recall:
-    """Measure the recall on sampled users, others in each audit, before the work is done."""
-    users = context.config.topk.audit_users
-    sample = plan.sampled(rows, users, f"audit {number}").toArrow()
-    audited = audit(spec.open(), sample, spec.lists)
-    logger.info(
-        "audited recall %.4f (95 %% from %.4f, %d users)", audited.mean, audited.low, audited.users
+def _audit(context: RunContext, rows: DataFrame, spec: plan.SearchSpec, number: int) -> Audit:
+    """Measure the recall on sampled users and items, others in each audit, before any search."""
+    settings = context.config.topk
+    sample = plan.sampled(rows, settings.audit_users, f"audit {number}").toArrow()
+    snapshot, similar = spec.open(), replace(spec.lists, k=settings.similar_k)
+    audited = Audit(
+        audit(snapshot, sample, spec.lists),
+        audit_neighbours(snapshot, similar, settings.audit_users, number),
     )
+    for what, recall in (("users", audited.lists), ("items", audited.neighbours)):
+        logger.info(
+            "audited recall of %d %s: %.4f (95 %% from %.4f)",
+            recall.users, what, recall.mean, recall.low,
+        )  # fmt: skip
     return audited
 
 
-def _figures(audited: Recall) -> dict[str, float]:
+def _whose(audited: Audit) -> str:
+    return "users' lists" if audited.worst is audited.lists else "items' neighbours"
+
+
+def _figures(audited: Audit) -> dict[str, float]:
+    lists, neighbours = audited.lists, audited.neighbours
     return {
-        "audited_recall": audited.mean,
-        "audited_recall_low": audited.low,
-        "audited_recall_high": min(1.0, 2 * audited.mean - audited.low),
-        "audited_users": float(audited.users),
+        "audited_recall": lists.mean,
+        "audited_recall_low": lists.low,
+        "audited_recall_high": min(1.0, 2 * lists.mean - lists.low),
+        "audited_users": float(lists.users),
+        "audited_recall_similar": neighbours.mean,
+        "audited_recall_similar_low": neighbours.low,
     }

@@ -19,9 +19,10 @@ from vlm4rec_spark.tables import DESCRIPTIONS, IMAGES, ITEMS
 from vlm4rec_spark.topk.edits import NO_EDIT, Edit
 from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.engines.interface import Masks
-from vlm4rec_spark.topk.facts_job import meets, parsed
+from vlm4rec_spark.topk.facts_job import searched_items
 from vlm4rec_spark.topk.lists import near_profiles, seen_masks
 from vlm4rec_spark.topk.ranking import Ranked, ranked
+from vlm4rec_spark.topk.rule_checks import search_rules
 from vlm4rec_spark.topk.snapshot import Snapshot, load_snapshot
 from vlm4rec_spark.topk.snapshot_job import take_snapshot
 from vlm4rec_spark.topk.texts import fitting_encoder
@@ -42,23 +43,27 @@ class Searchable:
     folder: str
     snapshot: Snapshot
     allowed: npt.NDArray[np.bool_]
-    """(1, n): available, and meeting the condition."""
+    """(1, n): what lists may hold, and meeting the condition."""
     encoder: EncoderSpec
 
     @staticmethod
-    def of(context: RunContext, where: str | None) -> Searchable:
-        """Bring the item matrix up to date and check the condition.
+    def of(context: RunContext, where: str | None, segment: str | None = None) -> Searchable:
+        """Check the condition and bring the item matrix up to date.
+
+        Args:
+            context: the run.
+            where: condition that every item meets beside the rules of lists.
+            segment: of the user whose rule holds, too.
 
         Raises:
             ConfigError: the condition is wrong.
             SourceError: no item has a vector yet, or they come from another encoder.
         """
-        rule = parsed(context.config, [where], "where") if where else ()
+        rules = search_rules(context.config, where, segment)
         folder = take_snapshot(context)
         snapshot = load_snapshot(folder)
         encoder = fitting_encoder(context.config, snapshot)
-        allowed = snapshot.allowed & meets(context, snapshot, rule)
-        return Searchable(folder, snapshot, allowed, encoder)
+        return Searchable(folder, snapshot, searched_items(context, snapshot, rules), encoder)
 
     def encoded(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return texts as (n, d) unit rows in the space of the items."""
@@ -74,10 +79,11 @@ def search(
     user_id: str | None = None,
     edit: Edit = NO_EDIT,
 ) -> DataFrame:
-    """Return the k available items nearest to a sentence, or to a user's profile, best first.
+    """Return the k items nearest to a sentence, or to a user's profile, best first.
 
-    From a profile, each interest is edited and has its places, and what the user has seen is left
-    out.
+    What lists may not hold is not found either: unavailable items, and those that the settings
+    `rules`, `allow`, `deny` and, from a profile, `user_rules` keep out. From a profile, each
+    interest is edited and has its places, and what the user has seen is left out.
 
     Columns: rank, item_id, score, title, uri, attributes (map, visible ones only).
 
@@ -85,7 +91,7 @@ def search(
         context: the run.
         text: the sentence; None: the user's profile.
         k: items wanted.
-        where: condition that every item meets, as in `topk.rules`.
+        where: condition that every item meets as well, written as in `topk.rules`.
         user_id: whose profile; None: the sentence.
         edit: what is wanted more and less.
 
@@ -97,22 +103,25 @@ def search(
     """
     if (text is None) == (user_id is None):
         raise ConfigError("Give either a sentence or a user to search from, and not both.")
-    space = Searchable.of(context, where)
     if text is None:
-        return _told(context, space.snapshot, _near_user(context, space, str(user_id), k, edit))
+        return _near_user(context, str(user_id), k, where, edit)
+    space = Searchable.of(context, where)
     query = edit.applied(space.encoded([text]), space.encoded)
     masks = replace(Masks.nothing(1, len(space.snapshot)), allowed=space.allowed)
     exact = ExactEngine(space.snapshot.vectors)
     return _told(context, space.snapshot, ranked(space.snapshot, exact, query, k, masks))
 
 
-def _near_user(context: RunContext, space: Searchable, user_id: str, k: int, edit: Edit) -> Ranked:
+def _near_user(
+    context: RunContext, user_id: str, k: int, where: str | None, edit: Edit
+) -> DataFrame:
     """Return the items nearest to the edited interests of a user that they have not seen."""
-    snapshot = space.snapshot
     events = judged_events(context).where(F.col("user_id") == user_id)
     table = user_history(context, events).where(F.col("user_id") == user_id).toArrow()
+    segment = table["segment"][0].as_py() if len(table) else None
+    space = Searchable.of(context, where, segment)
+    snapshot, settings = space.snapshot, context.config.profiles
     block = histories(table, snapshot.find(table["item_id"].combine_chunks()))
-    settings = context.config.profiles
     fusion = fusion_of(settings)
     found = query_profiles(snapshot.vectors, block, settings.interests, fusion)
     if not len(found.owner):
@@ -122,7 +131,7 @@ def _near_user(context: RunContext, space: Searchable, user_id: str, k: int, edi
     profiles = replace(found, vectors=edit.applied(found.vectors, space.encoded))
     masks = replace(seen_masks(snapshot, block), allowed=space.allowed)
     candidates = near_profiles(snapshot, ExactEngine(snapshot.vectors), profiles, fusion)
-    return candidates.best(np.zeros(1, np.int64), k, masks)
+    return _told(context, snapshot, candidates.best(np.zeros(1, np.int64), k, masks))
 
 
 def _told(context: RunContext, snapshot: Snapshot, found: Ranked) -> DataFrame:

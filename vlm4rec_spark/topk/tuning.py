@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlm4rec_spark.profiles.vectors import histories, query_profiles
-from vlm4rec_spark.topk.audit import Recall, recall_of
+from vlm4rec_spark.topk.audit import Audit, Recall, recall_of
 from vlm4rec_spark.topk.engines.choice import (
     EngineSpec,
     Sample,
@@ -19,7 +19,8 @@ from vlm4rec_spark.topk.engines.choice import (
     tuned,
     widest,
 )
-from vlm4rec_spark.topk.lists import list_masks
+from vlm4rec_spark.topk.engines.exact import ExactEngine
+from vlm4rec_spark.topk.lists import hides_itself, list_masks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,23 +70,24 @@ def engine_for(
 
 
 def widened(
-    engine: EngineSpec, n: int, target: float, measure: Callable[[EngineSpec, int], Recall]
-) -> tuple[EngineSpec, Recall]:
-    """Search twice as wide as long as an audit misses the target; return the engine and its recall.
+    engine: EngineSpec, n: int, target: float, measure: Callable[[EngineSpec, int], Audit]
+) -> tuple[EngineSpec, Audit]:
+    """Search twice as wide as long as an audit misses the target; return the engine and its audit.
 
     Args:
         engine: as tuned.
         n: rows it searches. The recall of the widest search may still lie under the target.
         target: recall.
-        measure: audits an engine; told which audit it is, so that each has users of its own.
+        measure: audits an engine; told which audit it is, so that each has a sample of its own.
     """
     most = widest(engine.name, n)
     for number in itertools.count(1):
         audited = measure(engine, number)
-        if audited.mean >= target or engine.name == "exact" or engine.width >= most:
+        recall = audited.worst.mean
+        if recall >= target or engine.name == "exact" or engine.width >= most:
             break
         engine = replace(engine, width=min(2 * engine.width, most))
-        logger.info("recall %.4f of other users: width %d now", audited.mean, engine.width)
+        logger.info("recall %.4f of another sample: width %d now", recall, engine.width)
     return engine, audited
 
 
@@ -108,6 +110,24 @@ def audit(snapshot: Snapshot, sample: pa.Table, lists: ListSpec) -> Recall:
         truth.queries, truth.exact.shape[1], truth.masks
     )
     return recall_of(snapshot.vectors, truth.queries, found, truth.exact)
+
+
+def audit_neighbours(snapshot: Snapshot, lists: ListSpec, items: int, number: int) -> Recall:
+    """Return the recall of an engine on the neighbours of some items.
+
+    Args:
+        snapshot: the catalogue.
+        lists: engine, and length of a list.
+        items: how many are sampled at most.
+        number: of the audit; each has items of its own.
+    """
+    n, rng = len(snapshot), np.random.default_rng(number)
+    targets = np.sort(rng.choice(n, min(items, n) if lists.k else 0, replace=False))
+    queries = np.ascontiguousarray(snapshot.vectors[targets])
+    masks = hides_itself(snapshot, targets)
+    exact = ExactEngine(snapshot.vectors).nearest(queries, lists.k, masks)
+    found = open_engine(lists.engine, snapshot).nearest(queries, lists.k, masks)
+    return recall_of(snapshot.vectors, queries, found, exact)
 
 
 def _sample(snapshot: Snapshot, history: pa.Table, lists: ListSpec) -> Sample:
