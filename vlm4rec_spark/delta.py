@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from vlm4rec_spark.errors import SchemaError
+from vlm4rec_spark.merge_sql import difference_query, merge_statement
 from vlm4rec_spark.session import on_databricks
-from vlm4rec_spark.tables import VOLATILE, TableSpec, sql_type
+from vlm4rec_spark.tables import TableSpec, sql_type
 from vlm4rec_spark.unity import unity_statements
 
 if TYPE_CHECKING:
@@ -229,6 +230,18 @@ def merge_on_key(
     """
     if is_first_load(spark, spec, names):
         return first_load(df, spec, names)
+    return merge_filled(spark, df, spec, names, delete_missing=delete_missing)
+
+
+def merge_filled(
+    spark: SparkSession,
+    df: DataFrame,
+    spec: TableSpec,
+    names: TableNames,
+    *,
+    delete_missing: bool = False,
+) -> MergeCounts:
+    """Do what `merge_on_key` does, to a table known to be no case for `first_load`."""
     qualified = names.qualified(spec)
     with _viewed(df, spec) as view:
         # Delta commits, and copies files, even for a MERGE that changes no row.
@@ -268,49 +281,6 @@ def run_merge(spark: SparkSession, statement: str) -> MergeCounts:
     """Run a MERGE and return what it wrote."""
     (row,) = spark.sql(statement).collect()
     return MergeCounts(row.num_inserted_rows, row.num_updated_rows, row.num_deleted_rows)
-
-
-def merge_statement(
-    spec: TableSpec, qualified: str, source: str, *, delete_missing: bool = False
-) -> str:
-    """Return the MERGE that updates only the rows that differ."""
-    update = f"WHEN MATCHED AND NOT ({_same(spec)}) THEN UPDATE SET *\n"
-    delete = "WHEN NOT MATCHED BY SOURCE THEN DELETE" if delete_missing else ""
-    return (
-        f"MERGE INTO {qualified} t USING {source} s ON {_on(spec)}\n{update}"
-        f"WHEN NOT MATCHED THEN INSERT *\n{delete}"
-    )
-
-
-def difference_query(
-    spec: TableSpec, qualified: str, source: str, *, delete_missing: bool = False
-) -> str:
-    """Return the query that yields one row when the merge would write anything, else none."""
-    key = spec.key[0]
-    join = "FULL OUTER" if delete_missing else "LEFT"
-    return (  # names come from the specs and the configuration, rows never enter the text
-        f"SELECT 1 FROM {source} s {join} JOIN {qualified} t ON {_on(spec)} "  # noqa: S608
-        f"WHERE s.`{key}` IS NULL OR t.`{key}` IS NULL OR NOT ({_same(spec)}) LIMIT 1"
-    )
-
-
-def _on(spec: TableSpec) -> str:
-    return " AND ".join(f"t.`{name}` = s.`{name}`" for name in spec.key)
-
-
-def _same(spec: TableSpec) -> str:
-    compared = [c for c in spec.columns if c.name not in VOLATILE and c.name not in spec.key]
-    pairs = (
-        f"{_comparable('t', c.name, c.type)} <=> {_comparable('s', c.name, c.type)}"
-        for c in compared
-    )
-    return " AND ".join(pairs) or "TRUE"
-
-
-def _comparable(side: str, name: str, kind: pa.DataType) -> str:
-    """Return the column in a form SQL can compare: maps have no equality in Spark."""
-    column = f"{side}.`{name}`"
-    return f"array_sort(map_entries({column}))" if pa.types.is_map(kind) else column
 
 
 def _cast(df: DataFrame, spec: TableSpec) -> DataFrame:

@@ -11,6 +11,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from vlm4rec_spark import delta
+from vlm4rec_spark.merge_sql import merge_statement
 from vlm4rec_spark.table_spec import quoted
 from vlm4rec_spark.tables import VOLATILE
 
@@ -52,7 +53,7 @@ def replace_lists(
         statement = update_statement(spec, qualified, stay, run_id, first)
         counts = delta.run_merge(spark, statement)
         if not grown.isEmpty():
-            statement = delta.merge_statement(spec, qualified, grow)
+            statement = merge_statement(spec, qualified, grow)
             counts += delta.run_merge(spark, statement)
     finally:
         spark.catalog.dropTempView(stay)

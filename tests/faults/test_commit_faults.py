@@ -19,6 +19,7 @@ from vlm4rec_spark.descriptions import plan
 from vlm4rec_spark.descriptions.job import run
 from vlm4rec_spark.descriptions.lifeline import descendants
 from vlm4rec_spark.errors import BusyError, StorageError
+from vlm4rec_spark.merge_sql import merge_statement
 from vlm4rec_spark.spark_errors import in_our_words
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, TableSpec
 
@@ -116,7 +117,7 @@ def test_another_writer_during_a_commit_costs_the_run_but_no_answer(
 ) -> None:
     described = run(ingested, 2).counts["described"]
     table = ingested.names.qualified(DESCRIPTIONS)
-    newest, merge_statement = plan.newest, delta.merge_statement
+    newest = plan.newest
 
     def slowly(log: DataFrame) -> DataFrame:
         # One task: the other writer needs a core, too.

@@ -65,11 +65,8 @@ def landed(context: RunContext, df: DataFrame, name: str) -> DataFrame:
 
 def landed_in(context: RunContext, df: DataFrame, spec: TableSpec) -> MergeCounts:
     """Bring a table to the rows of a frame that is dear to make; it is made once."""
-    if delta.is_first_load(context.spark, spec, context.names):
-        return delta.first_load(df, spec, context.names)
-    return merged_in(context, landed(context, df, spec.name), spec)
-
-
-def merged_in(context: RunContext, rows: DataFrame, spec: TableSpec) -> MergeCounts:
-    """Bring a table to the rows of a frame read from files."""
-    return delta.merge_on_key(context.spark, rows, spec, context.names, delete_missing=True)
+    spark, names = context.spark, context.names
+    if delta.is_first_load(spark, spec, names):
+        return delta.first_load(df, spec, names)
+    rows = landed(context, df, spec.name)
+    return delta.merge_filled(spark, rows, spec, names, delete_missing=True)

@@ -15,7 +15,7 @@ from vlm4rec_spark.refresh.job import moved_names, writing
 from vlm4rec_spark.refresh.lists import WHOLE
 from vlm4rec_spark.tables import RECOMMENDATIONS, SIMILAR_ITEMS
 from vlm4rec_spark.topk import plan
-from vlm4rec_spark.topk.landing import landed, landed_in, merged_in
+from vlm4rec_spark.topk.landing import landed, landed_in
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -45,16 +45,19 @@ class Work:
 
 def write_all(work: Work) -> tuple[dict[str, int], DataFrame | None]:
     """Write every list; return counts, and user_id and floor of each where a run can go on."""
-    context = work.context
+    context, names = work.context, work.context.names
     made = plan.recommendations(work.start.history, work.n_users, work.spec, _found(work))
     floors = None
-    if context.config.topk.refresh == "changed":  # the table does not keep the floors
+    writing(context, work.start.stage)
+    if context.config.topk.refresh == "full":
+        merged = landed_in(context, made, RECOMMENDATIONS)
+    else:  # files keep the floors, which the table does not
         made = landed(context, made, RECOMMENDATIONS.name)
         floors = refresh_plan.floors(made)
-    writing(context, work.start.stage)
-    bring = landed_in if floors is None else merged_in
-    merged = bring(context, made, RECOMMENDATIONS)
-    stored = delta.read(context.spark, RECOMMENDATIONS, context.names)
+        merged = delta.merge_on_key(
+            context.spark, made, RECOMMENDATIONS, names, delete_missing=True
+        )
+    stored = delta.read(context.spark, RECOMMENDATIONS, names)
     counts = {
         **_counts(stored, work.spec.lists.k),
         "list_rows_changed": merged.changed,
