@@ -145,6 +145,11 @@ class Source(Model):
             raise ValueError("partitions needs format jdbc and a table")
         return self
 
+    @property
+    def is_given(self) -> bool:
+        """Whether the configuration says what to read."""
+        return bool(self.path or self.table or self.options)
+
 
 class ItemsSource(Source):
     """The catalogue."""

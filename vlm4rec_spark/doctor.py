@@ -18,6 +18,8 @@ from vlm4rec_spark.errors import Vlm4RecError
 from vlm4rec_spark.session import installed_delta_package
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from vlm4rec_spark.config import Config
 
 State = Literal["ok", "bad", "note"]
@@ -228,16 +230,26 @@ def _tables(config: Config) -> Iterator[Check]:
         yield Check("tables", "bad", str(error))
         return
     yield Check("tables", "ok", f"{where}: {', '.join(there)}")
-    for name, source in (("items", config.sources.items), ("log", config.sources.interactions)):
-        place = source.table or source.path
-        if not place and not source.options:
-            yield Check(f"source {name}", "note", "not configured")
+    yield from examine_sources(spark, config)
+
+
+def examine_sources(spark: SparkSession, config: Config) -> Iterator[Check]:
+    """Tell of each source whether it can be read; only its columns are looked at."""
+    from vlm4rec_spark.catalog.addresses import redact
+    from vlm4rec_spark.catalog.opening import open_source
+
+    for name, source in config.sources:
+        where = f"sources.{name}"
+        if not source.is_given:
+            yield Check(where, "note", "not configured")
             continue
-        reader = spark.read.format(source.format).options(**source.options)
-        frame = reader.table(source.table) if source.table else reader.load(source.path)
-        yield Check(
-            f"source {name}", "ok", f"{place or source.format}: {len(frame.columns)} columns"
-        )
+        try:
+            _, columns = open_source(spark, source, where)
+        except Vlm4RecError as error:
+            yield Check(where, "bad", str(error))
+            continue
+        place = redact(source.table or source.path or source.format)
+        yield Check(where, "ok", f"{place}: {len(columns)} columns")
 
 
 def _version(package: str) -> str:

@@ -10,6 +10,7 @@ from tests.postgres import PASSWORD
 from vlm4rec_spark import delta
 from vlm4rec_spark.catalog.sources import read_items, read_source
 from vlm4rec_spark.config import load_config
+from vlm4rec_spark.doctor import examine_sources
 from vlm4rec_spark.errors import ConfigError, SourceError
 from vlm4rec_spark.tables import SOURCE_ITEMS
 
@@ -163,3 +164,16 @@ def test_a_watermark_that_cannot_grow_is_refused(
     config = config_for(shop, "sources.interactions.watermark={column: kind}")
     with pytest.raises(SourceError, match="expected a time or an integer"):
         read_source(spark, config.sources.interactions, names)
+
+
+def test_the_doctor_tells_which_sources_can_be_read_and_no_secret(
+    spark: SparkSession, shop: Postgres
+) -> None:
+    config = config_for(shop, "sources.items.table=public.nothing")
+    found = {check.what: check for check in examine_sources(spark, config)}
+    assert {name: check.state for name, check in found.items()} == {
+        "sources.items": "bad", "sources.interactions": "ok", "sources.users": "note",
+    }  # fmt: skip
+    assert "cannot read jdbc from public.nothing" in found["sources.items"].found
+    assert found["sources.interactions"].found == "public.events: 5 columns"
+    assert PASSWORD not in "".join(check.found for check in found.values())

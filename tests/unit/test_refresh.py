@@ -183,7 +183,7 @@ def test_changed_neighbours_are_those_of_a_full_run(seed: int, n: int) -> None:
     floors = np.array([found[-1][1] if len(found) == k else -np.inf for found in lists])
     moved = Moved(changes.arrived, np.ascontiguousarray(before.vectors[changes.departed]))
     anew, targets, added, entered = refreshed_neighbours(
-        after, np.arange(len(after)), Marks(is_new, floors), moved, (EXACT, k)
+        after, np.arange(len(after)), Marks(is_new, floors), moved, (ExactEngine(after.vectors), k)
     )
     result = {name: found for name, found in stored.items() if name in full}
     for name, found in named(after, added, entered).items():

@@ -175,7 +175,7 @@ def _queue(
 def _popularity(context: RunContext) -> DataFrame | None:
     """Return item_id, popularity (events) where the interactions are configured."""
     source = context.config.sources.interactions
-    if not (source.table or source.path or source.options):
+    if not source.is_given:
         return None
     events = read_source(context.spark, source)
     return events.groupBy("item_id").agg(F.count("*").alias("popularity"))

@@ -187,7 +187,7 @@ def _rows_in_export(context: RunContext, run: Path, user_id: str) -> int:
 
 def _in_source(context: RunContext, user_id: str) -> Iterator[Place]:
     source = context.config.sources.interactions
-    if not (source.table or source.path or source.options):
+    if not source.is_given:
         return
     log = read_source(context.spark, source)
     n = log.where(log[COLUMN] == user_id).count()

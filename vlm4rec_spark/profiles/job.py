@@ -104,8 +104,7 @@ def user_history(context: RunContext, judged: DataFrame) -> DataFrame:
     config = context.config
     rows = plan.history(judged, config.profiles, config.topk.mask_events)
     source = config.sources.users
-    named = source.table or source.path or source.options
-    users = read_source(context.spark, source) if named else None
+    users = read_source(context.spark, source) if source.is_given else None
     return plan.with_fingerprints(plan.with_users(rows, users))
 
 

@@ -25,8 +25,7 @@ from vlm4rec_spark.topk.ranking import Ranked, in_order
 
 if TYPE_CHECKING:
     from vlm4rec_spark.profiles.vectors import Histories, Profiles
-    from vlm4rec_spark.topk.engines.choice import EngineSpec
-    from vlm4rec_spark.topk.engines.interface import Rows, Vectors
+    from vlm4rec_spark.topk.engines.interface import Engine, Rows, Vectors
     from vlm4rec_spark.topk.lists import ListSpec
     from vlm4rec_spark.topk.snapshot import Snapshot
 
@@ -64,7 +63,12 @@ class Marks:
 
 
 def refreshed_lists(
-    snapshot: Snapshot, block: Histories, marks: Marks, moved: Moved, spec: ListSpec
+    snapshot: Snapshot,
+    block: Histories,
+    marks: Marks,
+    moved: Moved,
+    spec: ListSpec,
+    engine: Engine | None = None,
 ) -> pa.Table:
     """Return whole lists of the users whose list must be made anew, and what enters other lists.
 
@@ -73,8 +77,9 @@ def refreshed_lists(
     up to that place enters; where lists are not plain it is made anew, too.
 
     Columns: those of `recommendations` but run_id, and is_whole. The rank of what enters is not
-    yet known.
+    yet known. Arguments as of `block_lists`, and what is known of its users and of items.
     """
+    engine = open_engine(spec.engine, snapshot) if engine is None else engine
     profiles = query_profiles(snapshot.vectors, block, spec.interests, spec.fusion)
     whole = marks.is_whole.copy()
     whole[np.setdiff1d(np.arange(len(whole)), profiles.known)] = True
@@ -95,10 +100,10 @@ def refreshed_lists(
         whole[users] = True
         users, rows = users[:0], rows[:0]
     anew = block.some(np.flatnonzero(whole))
-    made = with_empty(block_lists(snapshot, anew, spec), pa.array(anew.users, pa.string()))
+    made = with_empty(block_lists(snapshot, anew, spec, engine), pa.array(anew.users, pa.string()))
     who, listed = padded(users, rows)
     check_places(listed, masks.of(who))
-    added = _entering(snapshot, block.some(who), listed, spec)
+    added = _entering(snapshot, engine, block.some(who), listed, spec)
     return pa.concat_tables([flagged(made, is_whole=True), flagged(added, is_whole=False)])
 
 
@@ -123,10 +128,11 @@ def flagged(made: pa.Table, *, is_whole: bool) -> pa.Table:
     return made.append_column(WHOLE, pa.array([is_whole] * len(made), pa.bool_()))
 
 
-def _entering(snapshot: Snapshot, some: Histories, listed: Rows, spec: ListSpec) -> pa.Table:
+def _entering(
+    snapshot: Snapshot, engine: Engine, some: Histories, listed: Rows, spec: ListSpec
+) -> pa.Table:
     """Return what enters the lists of some users, a line of rows each, with scores and reasons."""
     profiles: Profiles = query_profiles(snapshot.vectors, some, spec.interests, spec.fusion)
-    engine = open_engine(spec.engine, snapshot)
     scored = ProfileCandidates(snapshot, engine, profiles.vectors).scored(listed)
     return profile_table(snapshot, some, profiles, in_order(snapshot, scored), spec)
 
@@ -136,7 +142,7 @@ def refreshed_neighbours(
     targets: Rows,
     marks: Marks,
     moved: Moved,
-    search: tuple[EngineSpec, int],
+    search: tuple[Engine, int],
 ) -> tuple[Ranked, Rows, Ranked, Rows]:
     """Return whole lists of neighbours with their targets, and what enters others, with theirs.
 
@@ -162,8 +168,7 @@ def refreshed_neighbours(
     who, listed = padded(users[is_full], rows[is_full])
     check_places(listed, hides_itself(snapshot, targets[who]))
     engine, k = search
-    opened = open_engine(engine, snapshot)
     anew = targets[whole]
-    found = checked_neighbours(snapshot, anew, k, opened)
-    scored = ProfileCandidates(snapshot, opened, np.ascontiguousarray(queries[who])).scored(listed)
+    found = checked_neighbours(snapshot, anew, k, engine)
+    scored = ProfileCandidates(snapshot, engine, np.ascontiguousarray(queries[who])).scored(listed)
     return found, anew, in_order(snapshot, scored), targets[who]

@@ -81,7 +81,8 @@ def lists(rows: DataFrame, n_users: int, spec: SearchSpec, names: MovedNames) ->
         snapshot = spec.open()
         block = histories(table, snapshot.find(table["item_id"].combine_chunks()))
         moved = names.open(spec.snapshot)
-        made = refreshed_lists(snapshot, block, Marks.of(table), moved, spec.lists)
+        engine = spec.engine(snapshot)
+        made = refreshed_lists(snapshot, block, Marks.of(table), moved, spec.lists, engine)
         return as_written(made, schema, spec.run_id)
 
     return (
@@ -112,11 +113,11 @@ def _neighbours(
 
     def build(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         snapshot, moved = spec.open(), names.open(spec.snapshot)
+        search = (spec.engine(snapshot), spec.lists.k)
         for batch in batches:
             rows = snapshot.find(batch.column("target_item_id"))
             floors = batch.column("floor").to_numpy(zero_copy_only=False)[rows >= 0]
             marks = Marks(np.isnan(floors), floors)
-            search = (spec.lists.engine, spec.lists.k)
             made = refreshed_neighbours(snapshot, rows[rows >= 0], marks, moved, search)
             for found, targets, is_whole in ((*made[:2], True), (*made[2:], False)):
                 table = neighbour_table(snapshot, found, targets)

@@ -30,8 +30,7 @@ def check_rules(config: Config) -> None:
         except ConfigError as error:
             mistakes.append(str(error))
     mistakes += _unknown(config, config.profiles.facets, "profiles.facets")
-    users = config.sources.users
-    if config.topk.user_rules and not (users.table or users.path or users.options):
+    if config.topk.user_rules and not config.sources.users.is_given:
         mistakes.append("topk.user_rules needs sources.users: it tells the segment of each user.")
     business = config.topk.rerank.business
     if business and business.column != "price":
