@@ -116,7 +116,7 @@ def test_sentences_and_profiles_are_searched_from_edited_in_words_and_in_batches
     assert edited == ["dress linen"]
     no_wool = make_context(
         spark, names, tmp_path, "embed.model=demo", f"sources.interactions.path={tmp_path}/events",
-        "topk.rules=[\"title NOT LIKE '%wool'\"]", "topk.deny=[coat linen]",
+        "topk.rules=[\"item_id NOT LIKE '%wool'\"]", "topk.deny=[coat linen]",
     )  # fmt: skip
     (first,) = Pipeline(spark, no_wool.config).search("a coat made of wool or linen", 1).collect()
     assert first["item_id"] == "coat denim"
