@@ -18,7 +18,7 @@ from vlm4rec_spark.tables import TableSpec, sql_type
 from vlm4rec_spark.unity import unity_statements
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pyspark.sql import DataFrame, Row, SparkSession
 
@@ -190,21 +190,6 @@ def replace_where(df: DataFrame, spec: TableSpec, names: TableNames, condition: 
     ).saveAsTable(names.qualified(spec))
 
 
-def is_first_load(spark: SparkSession, spec: TableSpec, names: TableNames) -> bool:
-    """Tell whether `first_load` may fill the table; made when missing."""
-    create_table(spark, spec, names)
-    return not spec.by_many and spark.table(names.qualified(spec)).isEmpty()
-
-
-def first_load(df: DataFrame, spec: TableSpec, names: TableNames) -> MergeCounts:
-    """Fill an empty table in one commit: no join, and one look at the source."""
-    spark, qualified = df.sparkSession, names.qualified(spec)
-    _overwritten(df, spec, qualified)
-    counts = MergeCounts(inserted=_loaded_rows(spark, qualified))
-    logger.info("%s: %s", spec.name, counts)
-    return counts
-
-
 def merge_on_key(
     spark: SparkSession,
     df: DataFrame,
@@ -212,11 +197,12 @@ def merge_on_key(
     names: TableNames,
     *,
     delete_missing: bool = False,
+    keep: Callable[[DataFrame], DataFrame] | None = None,
 ) -> MergeCounts:
     """Bring the table to the rows of the frame; rows that do not differ are not written.
 
-    Delta may read the source twice: give it a frame read from a table, never one that ends in a
-    model call. Rows whose volatile columns alone differ count as equal.
+    Delta may read the source twice: give it a frame read from a table, or a way to keep one that
+    ends in a model call. Rows whose volatile columns alone differ count as equal.
 
     Args:
         spark: session.
@@ -224,25 +210,20 @@ def merge_on_key(
         spec: table to merge into; made when missing.
         names: where the tables live.
         delete_missing: delete the rows whose key the frame lacks.
+        keep: writes the frame and returns it read back; asked only where it is read twice.
 
     Returns:
         What was written; nothing is committed when nothing differs.
     """
-    if is_first_load(spark, spec, names):
-        return first_load(df, spec, names)
-    return merge_filled(spark, df, spec, names, delete_missing=delete_missing)
-
-
-def merge_filled(
-    spark: SparkSession,
-    df: DataFrame,
-    spec: TableSpec,
-    names: TableNames,
-    *,
-    delete_missing: bool = False,
-) -> MergeCounts:
-    """Do what `merge_on_key` does, to a table known to be no case for `first_load`."""
+    create_table(spark, spec, names)
     qualified = names.qualified(spec)
+    if not spec.by_many and spark.table(qualified).isEmpty():
+        # The first load: no join, and one look at the source.
+        _overwritten(df, spec, qualified)
+        counts = MergeCounts(inserted=_loaded_rows(spark, qualified))
+        logger.info("%s: %s", spec.name, counts)
+        return counts
+    df = keep(df) if keep else df
     with _viewed(df, spec) as view:
         # Delta commits, and copies files, even for a MERGE that changes no row.
         question = difference_query(spec, qualified, view, delete_missing=delete_missing)

@@ -65,8 +65,11 @@ def landed(context: RunContext, df: DataFrame, name: str) -> DataFrame:
 
 def landed_in(context: RunContext, df: DataFrame, spec: TableSpec) -> MergeCounts:
     """Bring a table to the rows of a frame that is dear to make; it is made once."""
-    spark, names = context.spark, context.names
-    if delta.is_first_load(spark, spec, names):
-        return delta.first_load(df, spec, names)
-    rows = landed(context, df, spec.name)
-    return delta.merge_filled(spark, rows, spec, names, delete_missing=True)
+    return delta.merge_on_key(
+        context.spark,
+        df,
+        spec,
+        context.names,
+        delete_missing=True,
+        keep=lambda rows: landed(context, rows, spec.name),
+    )

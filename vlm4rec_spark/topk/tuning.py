@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlm4rec_spark.profiles.vectors import histories, query_profiles
-from vlm4rec_spark.topk.audit import Audit, Recall, recall_of
 from vlm4rec_spark.topk.engines.choice import (
     EngineSpec,
     Sample,
@@ -19,7 +18,6 @@ from vlm4rec_spark.topk.engines.choice import (
     tuned,
     widest,
 )
-from vlm4rec_spark.topk.engines.exact import ExactEngine
 from vlm4rec_spark.topk.lists import hides_itself, list_masks
 
 if TYPE_CHECKING:
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from vlm4rec_spark.config_lists import TopkConfig
+    from vlm4rec_spark.topk.audit import Audit, Recall
     from vlm4rec_spark.topk.lists import ListSpec
     from vlm4rec_spark.topk.snapshot import Snapshot
 
@@ -105,11 +104,7 @@ def audit(snapshot: Snapshot, sample: pa.Table, lists: ListSpec) -> Recall:
 
     Rules count: where few items may be given, they are farther away.
     """
-    truth = _sample(snapshot, sample, lists)
-    found = open_engine(lists.engine, snapshot).nearest(
-        truth.queries, truth.exact.shape[1], truth.masks
-    )
-    return recall_of(snapshot.vectors, truth.queries, found, truth.exact)
+    return _sample(snapshot, sample, lists).recall(open_engine(lists.engine, snapshot))
 
 
 def audit_neighbours(snapshot: Snapshot, lists: ListSpec, items: int, number: int) -> Recall:
@@ -124,10 +119,8 @@ def audit_neighbours(snapshot: Snapshot, lists: ListSpec, items: int, number: in
     n, rng = len(snapshot), np.random.default_rng(number)
     targets = np.sort(rng.choice(n, min(items, n) if lists.k else 0, replace=False))
     queries = np.ascontiguousarray(snapshot.vectors[targets])
-    masks = hides_itself(snapshot, targets)
-    exact = ExactEngine(snapshot.vectors).nearest(queries, lists.k, masks)
-    found = open_engine(lists.engine, snapshot).nearest(queries, lists.k, masks)
-    return recall_of(snapshot.vectors, queries, found, exact)
+    sample = Sample.of(queries, hides_itself(snapshot, targets), snapshot.vectors, lists.k)
+    return sample.recall(open_engine(lists.engine, snapshot))
 
 
 def _sample(snapshot: Snapshot, history: pa.Table, lists: ListSpec) -> Sample:

@@ -136,13 +136,13 @@ def tuned(
     interval counts: a few users find much less than the others, and a sample may lack them.
     """
     low, high = 0, 1
-    reached = _recall(open_width(high), sample)
+    reached = sample.recall(open_width(high))
     while reached.low < target and high < most:
         low, high = high, min(2 * high, most)
-        reached = _recall(open_width(high), sample)
+        reached = sample.recall(open_width(high))
     while high - low > 1:
         middle = (low + high) // 2
-        found = _recall(open_width(middle), sample)
+        found = sample.recall(open_width(middle))
         if found.low >= target:
             high, reached = middle, found
         else:
@@ -164,8 +164,7 @@ class Sample:
         """Search exactly for (queries, d) unit rows among (n, d)."""
         return Sample(queries, masks, vectors, ExactEngine(vectors).nearest(queries, k, masks))
 
-
-def _recall(engine: Engine, sample: Sample) -> Recall:
-    k = sample.exact.shape[1]
-    found = engine.nearest(sample.queries, k, sample.masks)
-    return recall_of(sample.vectors, sample.queries, found, sample.exact)
+    def recall(self, engine: Engine) -> Recall:
+        """Return how much of it an engine finds."""
+        found = engine.nearest(self.queries, self.exact.shape[1], self.masks)
+        return recall_of(self.vectors, self.queries, found, self.exact)
