@@ -68,6 +68,37 @@ def test_our_servers_sleep_until_vllm_is_told_and_miss_no_word() -> None:
     assert done.stdout.split()[-2:] == ["True", "True"]
 
 
+def test_our_servers_compile_a_grammar_once_and_give_each_request_its_own() -> None:
+    told = (
+        "import json, sys; from types import SimpleNamespace as Some; "
+        "from vlm4rec_spark.descriptions.plugin import register; register(); "
+        "from transformers import AutoTokenizer; "
+        "from vllm.v1.structured_output.backend_guidance import GuidanceBackend; "
+        "from vllm.v1.structured_output.backend_types import StructuredOutputOptions; "
+        "words = AutoTokenizer.from_pretrained(sys.argv[1]); "
+        "rules = Some(disable_any_whitespace=True, disable_additional_properties=False); "
+        "config = Some(structured_outputs_config=rules); "
+        "backend = GuidanceBackend(config, words, len(words)); "
+        "schema = {'type': 'object', 'properties': {'colour': {'enum': ['red', 'blue']}}}; "
+        "schema |= {'required': ['colour'], 'additionalProperties': False}; "
+        "new = lambda: backend.compile_grammar(StructuredOutputOptions.JSON, json.dumps(schema)); "
+        "first = new(); backend.ll_tokenizer = None; second = new(); "
+        "begin = words.encode('{\"colour\":\"r', add_special_tokens=False); "
+        "assert first.accept_tokens('', begin) and second.accept_tokens('', begin[:1]); "
+        "print(json.dumps([g.ll_matcher.compute_ff_bytes().decode() for g in (first, second)]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", told, model_path(MODEL)],
+        env={**os.environ, plugin.SWITCH: "1"},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    rest = json.loads(done.stdout.splitlines()[-1])
+    assert rest[0] == 'ed"}'
+    assert rest[1].endswith('colour":"')
+
+
 async def ask(client: LocalClient, pictures: list[bytes]) -> list[Reply | EngineFailure]:
     settings = [f"describe.engine.model={MODEL}", "describe.attributes=fashion"]
     rules = request_rules(load_config(None, settings))

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -85,3 +87,51 @@ def test_gpus_are_counted_into_those_that_are_visible(monkeypatch: pytest.Monkey
     assert environment["CUDA_VISIBLE_DEVICES"] == "7"
     assert visible_devices(("5",), "6,7") == ["5"]
     assert LocalSpec("m", devices=("0",)).folder != LocalSpec("m", devices=("1",)).folder
+
+
+@dataclass
+class Matcher:
+    """Keeps the tokens it was given, as vLLM's does."""
+
+    tokens: list[int] = field(default_factory=list)
+
+    def deep_copy(self) -> Matcher:
+        return Matcher([*self.tokens])
+
+
+@dataclass
+class Grammar:
+    text: str
+    ll_matcher: Matcher = field(default_factory=Matcher)
+
+
+class Backend:
+    """Compiles as vLLM's does, and counts."""
+
+    def __init__(self) -> None:
+        self.compiled: list[str] = []
+        self.compile: Callable[..., Grammar] = plugin.copying(Backend.compile_grammar)
+
+    def compile_grammar(self, kind: str, text: str, stops: set[int] | None = None) -> Grammar:
+        self.compiled.append(text)
+        return Grammar(text)
+
+    def grammar(self, text: str) -> Grammar:
+        return self.compile(self, "json", text, {2})
+
+
+def test_requests_for_the_same_answer_share_one_compiled_grammar_and_no_tokens() -> None:
+    backend = Backend()
+    first = backend.grammar("dress")
+    first.ll_matcher.tokens.append(7)
+    second, other = backend.grammar("dress"), backend.grammar("lamp")
+    assert (second.text, second.ll_matcher.tokens, other.text) == ("dress", [], "lamp")
+    assert backend.compiled == ["dress", "lamp"]
+
+
+def test_only_so_many_grammars_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin, "KEPT_GRAMMARS", 2)
+    backend = Backend()
+    for text in ("dress", "lamp", "shoe", "shoe", "dress"):
+        backend.grammar(text)
+    assert backend.compiled == ["dress", "lamp", "shoe", "dress"]
