@@ -111,9 +111,9 @@ bench-window: $(INSTALLED) ## How busy the pull-ahead window keeps a simulated e
 bench-embed: $(INSTALLED) ## The embed stage over plain encode, int8 over float32 (TEXTS=, ROUNDS=)
 	$(BIN)/python -m tests.bench.embed --texts $(or $(TEXTS),20000) --rounds $(or $(ROUNDS),3)
 
-SIZES ?= 10000,100000
+SIZES ?= 10000,100000,1000000
 .PHONY: bench-scale
-bench-scale: $(INSTALLED) ## CPU, memory and requests of the catalog job, fake engine (SIZES=1000000)
+bench-scale: $(INSTALLED) ## CPU, memory and requests of the catalog job, fake engine (SIZES=10000)
 	$(BIN)/python -m tests.bench.scale --sizes $(SIZES) \
 		--slice-rows $(or $(SLICE_ROWS),20000)
 

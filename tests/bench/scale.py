@@ -1,7 +1,7 @@
 """What the catalog job itself costs for each SKU, at several sizes, with the fake engine.
 
-    make bench-scale
-    make bench-scale SIZES=1000000        (an hour or so, by hand)
+    make bench-scale                      (an hour or so, most of it the million)
+    make bench-scale SIZES=10000,100000
     make bench-scale SLICE_ROWS=2000      (more slices, as a larger catalogue has)
 
 For each size a process of its own: a first small shop warms the JVM, then ingest and describe run
@@ -10,7 +10,8 @@ SKU has a picture of its own, a PNG of 8 x 8 pixels in a Parquet column, so that
 nothing; what it takes is measured apart and left out of `cpu_ms_per_sku_*`. The fake engine answers
 at once: its work (drawing an answer, making log-probabilities) is in the figure. Encoding is
 `make bench-embed`. CPU seconds are those of all processes; Spark has both cores of `local[2]`.
-Ends with one line of JSON; `rerun_*`, `one_percent_*` and `full_s` are of the largest size.
+Ends with one line of JSON; figures without a size are of the largest, and `cpu_ratio` is what a SKU
+costs at the largest size over what it costs at the smallest.
 """
 
 from __future__ import annotations
@@ -195,7 +196,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logger.setLevel(logging.INFO)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", default="10000,100000")
+    parser.add_argument("--sizes", default="10000,100000,1000000")
     parser.add_argument("--slice-rows", type=int, default=20_000)
     parser.add_argument("--only", type=int)
     given = parser.parse_args()
@@ -211,10 +212,14 @@ def main() -> None:
         size = short(figures["items"])
         found[f"cpu_ms_per_sku_{size}"] = round(figures["cpu_ms"], 3)
         found[f"peak_rss_mb_{size}"] = round(figures["peak_rss_mb"])
-        for name in ("rerun_requests", "one_percent_requests"):
+        for name in ("rerun_requests", "one_percent_requests", "peak_jvm_mb", "peak_worker_mb"):
             found[name] = int(figures[name])
         for name in ("rerun_s", "one_percent_s", "full_s"):
             found[name] = round(figures[name], 1)
+        for name in ("ingest_cpu_ms", "describe_cpu_ms"):
+            found[name] = round(figures[name], 3)
+        smallest = found[f"cpu_ms_per_sku_{short(sizes[0])}"]
+        found["cpu_ratio"] = round(figures["cpu_ms"] / smallest, 2)
     sys.stdout.write(json.dumps(found) + "\n")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -36,14 +37,12 @@ def value_confidences(
     answer = text.encode()
     if not tokens or not b"".join(token for token, _ in tokens).startswith(answer):
         return {}
+    logprobs = [logprob for _, logprob in tokens]
     ends = list(accumulate(len(token) for token, _ in tokens))
+    begins = [0, *ends[:-1]]
     found = {}
     for key, start, end in _values(answer):
-        inside = [
-            logprob
-            for (token, logprob), stop in zip(tokens, ends, strict=True)
-            if stop > start and stop - len(token) < end
-        ]
+        inside = logprobs[bisect_right(ends, start) : bisect_left(begins, end)]
         if inside:
             total = sum(inside) / (len(inside) if key in free_text else 1)
             found[key] = min(1.0, math.exp(total))

@@ -42,9 +42,11 @@ def run(context: RunContext, most: int | None = None) -> RunReport:
     """
     started = time.monotonic()
     spec = worker_spec(context.config, context.run_id)
-    _recover(context)
+    is_first = not delta.table_exists(context.spark, DESCRIPTIONS_LOG, context.names)
+    if not is_first:
+        _recover(context)
     images = delta.read(context.spark, IMAGES, context.names)
-    _set_request_keys(context, images, spec)
+    _set_request_keys(context, images, spec, is_first=is_first)
     followers = _followers(context, images)
     wanted = _wanted(context, followers)
     sending = time.monotonic()
@@ -77,9 +79,7 @@ def _read(context: RunContext) -> tuple[DataFrame, DataFrame, DataFrame]:
 
 
 def _recover(context: RunContext) -> None:
-    """Make the tables, and merge what an earlier run landed but did not merge."""
-    for table in (DESCRIPTIONS_LOG, DESCRIPTIONS):
-        delta.create_table(context.spark, table, context.names)
+    """Merge what an earlier run landed but did not merge."""
     _, descriptions, log = _read(context)
     lost = plan.newest(plan.unmerged(log, descriptions))
     if not lost.isEmpty():
@@ -96,11 +96,14 @@ def source_pictures(context: RunContext, images: DataFrame) -> DataFrame | None:
     return pictures(context)
 
 
-def _set_request_keys(context: RunContext, images: DataFrame, spec: WorkerSpec) -> None:
+def _set_request_keys(
+    context: RunContext, images: DataFrame, spec: WorkerSpec, *, is_first: bool
+) -> None:
     hashes = plan.primary_pictures(images, context.config.images.max_images)
     items = delta.read(context.spark, ITEMS, context.names)
     changed = plan.with_request_keys(items, hashes, spec.rules)
-    if not changed.isEmpty():
+    # In a first run every key is new: no need to look.
+    if is_first or not changed.isEmpty():
         delta.upsert(changed, ITEMS, context.names)
 
 
@@ -153,7 +156,10 @@ def _queue(
     to_send: int,
     sample: int | None,
 ) -> tuple[DataFrame, int, int]:
-    """Write down what is to be sent, once for all slices; return it, its rows, and its slices."""
+    """Write down what is to be sent, once for all slices; return it, its rows, and its slices.
+
+    One slice is read once: there is nothing to write down for it.
+    """
     settings = context.config.describe
     items, _, _ = _read(context)
     todo = _pending(context).join(followers, "request_key", "left_anti")
@@ -169,7 +175,9 @@ def _queue(
         to_send = min(to_send, most or to_send)
         n_slices = -(-to_send // settings.slice_rows)
     rows = plan.queued(todo, shown, n_slices, ranks)
-    return delta.replace(rows, plan.QUEUE, context.names), to_send, n_slices
+    if n_slices > 1:
+        rows = delta.replace(rows, plan.QUEUE, context.names)
+    return rows, to_send, n_slices
 
 
 def _popularity(context: RunContext) -> DataFrame | None:

@@ -44,7 +44,7 @@ QUEUE = TableSpec(
     ("request_key",),
     ("slice",),
     (),
-    "Working table of the describe stage: what the last run had to send",
+    "Working table of the describe stage: what the last run of several slices had to send",
 )
 
 
@@ -171,7 +171,7 @@ def queued(
     )
     found = rows.join(asked, "item_id").select(*QUEUE.column_names)
     # A slice in files of its own: reading one must not go through all.
-    return found.repartition(min(slices, MOST_FILES), "slice")
+    return found.repartition(min(slices, MOST_FILES), "slice") if slices > 1 else found
 
 
 def ranked(
