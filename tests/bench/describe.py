@@ -4,14 +4,15 @@
     make bench-describe PICTURES=300 ROUNDS=2 SIDE=192
 
 The same distinct pictures of synthetic products, the demo model, the same flags and words. In every
-round, one after the other, another one first each time: the whole stage (find out what to send, read, decode, request, log,
-merge) with a server that already runs; `LLM.chat`, all in one call, on pictures that were decoded
-and resized beforehand; `mapInPandas` with one `LLM.chat` per batch of 64, which reads and decodes
-them. Each round has pictures of its own, so that no cache helps. The model's engine computes on one
-core, everything else runs on the other; a quiet machine is needed, as time is by the clock. Loading
-the model is left out everywhere. What Spark and Delta take to begin and to end is in, some twenty
-seconds on one core however many pictures there are, with the demo's settings for small data. A rate
-counts good answers only. Ends with one line of JSON: ratios of the median rates.
+round, one after the other, another one first each time: the whole stage (find out what to send,
+read, decode, request, log, merge) with a server that already runs; `LLM.chat`, all in one call, on
+pictures that were decoded and resized beforehand; `mapInPandas` with one `LLM.chat` per batch of
+64, which reads and decodes them. Each round has pictures of its own, so that no cache helps. The
+model's engine computes on one core, everything else runs on the other; a quiet machine is needed,
+as time is by the clock. Loading the model is left out everywhere. What Spark and Delta take to
+begin and to end is in, some fifteen seconds on one core however many pictures there are, with the
+demo's settings for small data. A rate counts good answers only. Ends with one line of JSON: ratios
+of the median rates.
 """
 
 from __future__ import annotations
