@@ -120,6 +120,27 @@ def test_no_more_than_the_first_few_are_sent_before_an_answer_is_out() -> None:
     assert sorted(results) == list(range(100))
 
 
+def test_items_that_never_reached_the_engine_do_not_open_the_window() -> None:
+    running = most_before = 0
+    is_answered = False
+
+    async def work(i: int) -> int:
+        nonlocal running, most_before, is_answered
+        running += 1
+        if not is_answered:
+            most_before = max(most_before, running)
+        await asyncio.sleep(0.001 if i < 20 else 0.1)  # the first 20 have no picture
+        running -= 1
+        is_answered |= i >= 20
+        return i
+
+    limits = WindowLimits(64, first=3)
+    with LoopThread() as loop:
+        done = windowed(range(100), work, limits, loop, is_answer=lambda i: i >= 20)
+        assert sorted(done) == list(range(100))
+    assert most_before == 3
+
+
 @given(st.lists(st.integers(0, 100), max_size=40), st.integers(1, 120))
 @settings(max_examples=25)
 def test_the_bytes_in_flight_stay_under_their_limit(sizes: list[int], limit: int) -> None:

@@ -24,7 +24,8 @@ from vlm4rec_spark.descriptions.fake import FAULTS, FakeSpec
 from vlm4rec_spark.descriptions.progress import ProgressSpec, so_far
 from vlm4rec_spark.descriptions.requests import request_key
 from vlm4rec_spark.descriptions.specs import model_revision, worker_spec
-from vlm4rec_spark.descriptions.worker import describe_rows, describing, keyed
+from vlm4rec_spark.descriptions.window import WindowLimits
+from vlm4rec_spark.descriptions.worker import _weight, describe_rows, describing, keyed
 from vlm4rec_spark.errors import ConfigError
 from vlm4rec_spark.tables import DESCRIPTIONS_LOG
 
@@ -247,6 +248,31 @@ def test_a_task_in_which_nearly_all_fails_stops_sending(tmp_path: Path) -> None:
     found = list(describe_rows(spec_with(refused, tmp_path), rows))  # type: ignore[arg-type]
     assert 100 <= len(found) <= 100 + 16 + 1
     assert len(refused.bodies) == len(found)
+
+
+def test_pictures_that_cannot_be_read_do_not_open_the_window(tmp_path: Path) -> None:
+    class Slow(Scripted):
+        at_first_answer = 0
+
+        async def complete(self, body: dict[str, Any], _key: str) -> Reply | EngineFailure:
+            self.bodies.append(body)
+            await asyncio.sleep(1.0)
+            self.at_first_answer = self.at_first_answer or len(self.bodies)
+            return self.answer(body)
+
+    engine = Slow(lambda _: Reply("{}", "stop", 1, 0, 1, 1.0))
+    shown = picture(tmp_path, "a.png", (9, 9, 9))
+    missing = [pending(f"m{i}", {**shown, "uri": "none.png"}) for i in range(20)]
+    rows = missing + [pending(f"k{i}", shown) for i in range(30)]
+    assert len(list(describe_rows(spec_with(engine, tmp_path), rows))) == 50  # type: ignore[arg-type]
+    assert 0 < engine.at_first_answer <= WindowLimits(16).first
+
+
+def test_a_larger_prepared_picture_weighs_more(tmp_path: Path) -> None:
+    row = pending("k", picture(tmp_path, "a.png", (9, 9, 9)))
+    assert _weight(row, 1000) > 4 * _weight(row, 448)
+    row["pictures"][0]["content"] = bytes(10**6)
+    assert _weight(row, 448) > 10**6
 
 
 def test_a_task_with_some_failures_goes_on(tmp_path: Path) -> None:

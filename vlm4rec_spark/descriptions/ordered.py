@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vlm4rec_spark.descriptions.describer import Describer
 from vlm4rec_spark.descriptions.requests import request_key
 from vlm4rec_spark.descriptions.window import LoopThread, WindowLimits, windowed
-from vlm4rec_spark.descriptions.worker import PREPARING_THREADS
+from vlm4rec_spark.descriptions.worker import PREPARING_THREADS, is_answered
 
 if TYPE_CHECKING:
     from vlm4rec_spark.descriptions.describer import WorkerSpec
@@ -54,7 +54,7 @@ def describe_in_order(
         limits = WindowLimits(spec.window, spec.window_bytes)
         first = 0
         try:
-            for number, answer in windowed(numbered(), work, limits, loop, _weight):
+            for number, answer in windowed(numbered(), work, limits, loop, _weight, _is_answered):
                 answers[number] = answer
                 while sizes and all(n in answers for n in range(first, first + sizes[0])):
                     size = sizes.popleft()
@@ -67,6 +67,10 @@ def describe_in_order(
 
 def _weight(item: tuple[int, bytes | None]) -> int:
     return len(item[1] or b"")
+
+
+def _is_answered(found: tuple[int, Answer | None]) -> bool:
+    return is_answered(found[1] or {})
 
 
 def _request(rules: RequestRules, picture: bytes) -> dict[str, Any]:

@@ -70,7 +70,7 @@ async def _cancel_others() -> None:
 class WindowLimits:
     """How much work may be in flight: requests, and the bytes they hold in memory.
 
-    Until the first answer is out no more than `first` requests are sent: an engine that cannot
+    Until the first answer is out no more than `first` requests are under way: an engine that cannot
     serve them, or fills the memory, shows it before hundreds wait on it.
     """
 
@@ -85,12 +85,14 @@ def windowed(
     limits: WindowLimits,
     loop: LoopThread,
     size: Callable[[Item], int] = lambda _: 0,
+    is_answer: Callable[[Result], bool] = lambda _: True,
 ) -> Iterator[Result]:
     """Yield the results of `work` in the order in which they end.
 
     At most `limits.requests` items, and `limits.max_bytes` by `size`, are taken and not yet
-    yielded; an item larger than the limit goes alone. `items` is only touched by the calling
-    thread, as Spark requires of its input iterators.
+    yielded; an item larger than the limit goes alone. Results that `is_answer` does not
+    take for one do not open the window beyond `limits.first`. `items` is only touched by the
+    calling thread, as Spark requires of its input iterators.
 
     Raises:
         Exception: what `work` raised, after cancelling the rest.
@@ -115,8 +117,10 @@ def windowed(
                 item = next(source, end)
             finished = done.get()
             held -= running.pop(finished)
-            most = limits.requests
-            yield finished.result()
+            result = finished.result()
+            if is_answer(result):
+                most = limits.requests
+            yield result
     finally:
         for future in running:
             future.cancel()

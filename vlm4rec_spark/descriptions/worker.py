@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import takewhile
 from typing import Any
 
@@ -17,8 +18,8 @@ from vlm4rec_spark.tables import DESCRIPTIONS_LOG
 Batches = Iterator[pa.RecordBatch]
 INPUT_ROWS = OUTPUT_ROWS = 64
 PREPARING_THREADS = 8
-PREPARED_BYTES = 256 * 1024
-"""Room for one prepared picture, as JPEG and in base64."""
+PREPARED_BYTES_PER_PIXEL = 1.25
+"""Room for a prepared picture, as JPEG and in base64: 250 kB for one of 448 x 448."""
 
 KEYS = pa.schema([("item_id", pa.string()), ("request_key", pa.string())])
 """What `keyed` gives: the request key in force of each item, null without a usable picture."""
@@ -88,18 +89,28 @@ def describe_rows(spec: WorkerSpec, pending: Iterable[dict[str, Any]]) -> Iterat
         everything = (row for part in ([first], source) for row in part)
         wanted = takewhile(lambda _: not breaker.is_open, everything)
         limits = WindowLimits(spec.window, spec.window_bytes)
+        weight = partial(_weight, max_side=spec.rules.max_side)
         try:
-            for row in windowed(wanted, describer.describe, limits, loop, _weight):
+            work = windowed(wanted, describer.describe, limits, loop, weight, is_answered)
+            for row in work:
                 breaker.count(is_error=row["status"] == "error")
                 yield row
         finally:
             loop.submit(engine.aclose()).result(timeout=10)
 
 
-def _weight(row: dict[str, Any]) -> int:
-    """Return about how many bytes a request holds while it is under way."""
+def _weight(row: dict[str, Any], max_side: int) -> int:
+    """Return about how many bytes a request holds while it is under way.
+
+    A file that is yet to be read is not counted: only the thread that prepares it holds it.
+    """
     contents = (len(p.get("content") or b"") for p in row["pictures"])
-    return sum(contents) + PREPARED_BYTES * len(row["pictures"])
+    return sum(contents) + len(row["pictures"]) * int(PREPARED_BYTES_PER_PIXEL * max_side**2)
+
+
+def is_answered(row: dict[str, Any]) -> bool:
+    """Tell whether the engine replied, whatever the reply was worth."""
+    return "latency_ms" in row
 
 
 class Breaker:
