@@ -25,14 +25,14 @@ time.sleep(60)
 class Case:
     """One lifeline over a small 'server' with a child of its own, and an owner process."""
 
-    def __init__(self, folder: Path, lease_s: float) -> None:
+    def __init__(self, folder: Path, lease_s: float, server: str = SERVER) -> None:
         self.folder = folder
         (folder / "owners").mkdir()
         self.owner = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         name = f"{self.owner.pid}-{lifeline.start_time(self.owner.pid)}"
         (folder / "owners" / name).touch()
         (folder / "lease").touch()
-        command = [sys.executable, "-c", SERVER]
+        command = [sys.executable, "-c", server]
         self.lifeline = subprocess.Popen(
             [sys.executable, "-I", lifeline.__file__, str(folder), str(lease_s), *command],
             cwd=folder,
@@ -74,6 +74,14 @@ def test_the_server_and_its_children_end_when_the_owner_dies(case: Case) -> None
     case.owner.kill()
     case.owner.wait()
     wait_for(case.is_gone)
+
+
+def test_a_server_that_does_not_listen_is_gone_10_s_after_its_owner(tmp_path: Path) -> None:
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + SERVER
+    case = Case(tmp_path, 60.0, deaf)
+    case.owner.kill()
+    case.owner.wait()
+    wait_for(lambda: case.is_gone() and case.lifeline.poll() is not None, 10.0)
 
 
 @pytest.mark.parametrize("case", [1.0], indirect=True)

@@ -23,7 +23,8 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.5
-GRACE_S = 10.0
+GRACE_S = 5.0
+"""How long a server may take over a polite end: nothing survives its application by 10 s."""
 
 
 def start_time(pid: int) -> str | None:
