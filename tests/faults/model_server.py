@@ -1,7 +1,9 @@
-"""A stand-in for vLLM on a unix socket that dies or hangs on demand; run as a file.
+"""A stand-in for vLLM on a unix socket that dies, hangs or errs on demand; run as a file.
 
 The words of a request say what happens: `die` kills the server, `hang` keeps the request for ever,
-`hang-all` all of them from then on. Every request that comes is noted in the file `asked`.
+`hang-all` all of them from then on, `wait` keeps it where it is asked for the first time; `garbage`
+is answered with what is no completion, `drop` not at all, `err` with status 500. Every request is
+noted in the file `asked` when it comes and when it is answered.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 HUNG = threading.Event()
+ASKED = Path("asked")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -40,8 +43,8 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, body: str) -> None:
         """Answer, die or hang as the words of the request say."""
         words = str(json.loads(body)["messages"][0]["content"])
-        with Path("asked").open("a") as file:
-            file.write(f"{os.getpid()} {words}\n")
+        is_first = not ASKED.exists() or f" asked {words}\n" not in ASKED.read_text()
+        note("asked", words)
         time.sleep(0.05)
         if words.startswith("die"):
             sys.stderr.write("I was killed by a picture.\n")
@@ -51,19 +54,35 @@ class Handler(BaseHTTPRequestHandler):
             HUNG.set()
         if words == "hang" or HUNG.is_set():
             time.sleep(60)
-        self.say(words)
+        if words.startswith("wait"):
+            time.sleep(60 if is_first else 0.5)
+        if words == "drop":
+            return
+        note("answered", words)
+        if words == "garbage":
+            self._send(["no", "completion"])
+        elif words == "err":
+            self._send({"error": "I am not well."}, 500)
+        else:
+            self.say(words)
 
     def say(self, words: str) -> None:
         """Send words as the model's answer."""
         message = {"message": {"content": words}, "finish_reason": "stop"}
         self._send({"choices": [message], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
 
-    def _send(self, data: object) -> None:
+    def _send(self, data: object, status: int = 200) -> None:
         content = json.dumps(data).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+
+def note(what: str, words: str) -> None:
+    """Add a line to the file of what happened."""
+    with ASKED.open("a") as file:
+        file.write(f"{os.getpid()} {what} {words}\n")
 
 
 class Server(socketserver.ThreadingUnixStreamServer):

@@ -6,10 +6,11 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tests.faults import model_server
 from vlm4rec_spark.descriptions import lifeline
 from vlm4rec_spark.descriptions.engine import EngineFailure, Reply
 from vlm4rec_spark.descriptions.local import LocalClient, LocalSpec
-from vlm4rec_spark.descriptions.server import MOST_DEATHS, LocalServer
+from vlm4rec_spark.descriptions.server import DEATHS_WITHIN_S, MOST_DEATHS, LocalServer
 from vlm4rec_spark.errors import EngineError
 
 pytestmark = pytest.mark.faults
@@ -58,17 +59,75 @@ def processes(spec: StandIn) -> list[int]:
     return [pid for pid in {*first, *lifeline.descendants(first[0])} if lifeline.start_time(pid)]
 
 
-def wait_until_gone(pids: list[int], seconds: float = 10.0) -> None:
+def wait_until_gone(pids: list[int]) -> None:
+    wait_until(lambda: not any(lifeline.start_time(pid) for pid in pids), 10.0)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
-    while any(lifeline.start_time(pid) for pid in pids):
-        assert time.monotonic() < deadline, "a process is left"
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.1)
 
 
 def asked(spec: StandIn) -> list[tuple[str, str]]:
     """Return (server, words) of every request that reached a server."""
-    lines = (spec.folder / "asked").read_text().splitlines()
-    return [(line.partition(" ")[0], line.partition(" ")[2]) for line in lines]
+    return [(server, words) for server, what, words in noted(spec) if what == "asked"]
+
+
+def noted(spec: StandIn) -> list[tuple[str, str, str]]:
+    """Return (server, asked or answered, words) in the order in which it happened."""
+    lines = (line.split(" ", 2) for line in (spec.folder / "asked").read_text().splitlines())
+    return [(server, what, words) for server, what, words in lines]
+
+
+TASK = """
+import sys
+from tests.faults.test_server_death import StandIn, ask_all
+spec = StandIn("stand-in", timeout_s=60.0, lease_s=20.0, start_timeout_s=30.0)
+print("ready", flush=True)
+sys.stdin.readline()
+spec.open()
+found = ask_all(spec, sys.argv[1:])
+print("open", *(type(outcome).__name__ for outcome in found.values()), flush=True)
+sys.stdin.read()
+"""
+
+
+class Task:
+    """A process of its own that uses the server, and is the owner as an executor would be."""
+
+    def __init__(self, spec: StandIn, *words: str) -> None:
+        """Start it; once it is told to go it asks for all the words together."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", TASK, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": str(spec.folder.parent.parent)},
+        )
+
+    def go(self) -> None:
+        """Let it go on."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+
+    def says(self) -> str:
+        """Wait for its next line and return it; after the last one it stays."""
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def kill(self) -> None:
+        """End it as a lost executor ends."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def go_together(tasks: list[Task]) -> None:
+    assert [task.says() for task in tasks] == ["ready"] * len(tasks)
+    for task in tasks:
+        task.go()
 
 
 def body(words: str) -> dict[str, Any]:
@@ -135,28 +194,92 @@ def test_nothing_stays_when_either_process_is_killed(spec: StandIn, victim: str)
 
 
 def test_a_server_that_hangs_is_started_again(spec: StandIn) -> None:
-    found = ask_all(spec, ["hang-all", "ok 1", "ok 2"])
-    poison = found.pop("hang-all")
+    async def go() -> tuple[Reply | EngineFailure, ...]:
+        client = spec.open()
+        hanging = asyncio.create_task(ask(client, "hang-all"))
+        await asyncio.sleep(0.5)  # from now on it answers nobody
+        others = [ask(client, f"ok {n}") for n in range(2)]
+        found = await asyncio.gather(hanging, *others)
+        await client.aclose()
+        return tuple(found)
+
+    poison, *others = asyncio.run(go())
     assert isinstance(poison, EngineFailure)
     assert poison.code == "poison"
-    assert all(isinstance(reply, Reply) for reply in found.values())
+    assert all(isinstance(reply, Reply) for reply in others)
 
 
-def test_one_request_that_hangs_does_not_cost_the_server_its_life(spec: StandIn) -> None:
+def test_a_request_that_hangs_while_another_task_is_answered_fails_alone(spec: StandIn) -> None:
     async def go() -> tuple[Reply | EngineFailure, str, str]:
-        client = spec.open()
+        clients = spec.open(), spec.open()
         born = LocalServer(spec).birth()
-        hanging = asyncio.create_task(client._once(body("hang"), "hang"))
+        hanging = asyncio.create_task(ask(clients[0], "hang"))
         while not hanging.done():
-            assert isinstance(await ask(client, "ok"), Reply)
-        outcome, _ = await hanging
-        await client.aclose()
-        return outcome, born, LocalServer(spec).birth()
+            assert isinstance(await ask(clients[1], "ok"), Reply)
+        for client in clients:
+            await client.aclose()
+        return await hanging, born, LocalServer(spec).birth()
 
     outcome, before, after = asyncio.run(go())
     assert isinstance(outcome, EngineFailure)
     assert outcome.code == "timeout"
     assert before == after
+    assert Counter(word for _, word in asked(spec))["hang"] == 1
+
+
+def test_what_is_answered_wrongly_for_ever_fails_alone(spec: StandIn) -> None:
+    odd = {"garbage": "bad_reply", "drop": "connect", "err": "http_500"}
+    found = ask_all(spec, [*odd, *(f"ok {n}" for n in range(10))])
+    codes = {word: getattr(found.pop(word), "code", None) for word in odd}
+    assert codes == odd
+    assert all(isinstance(reply, Reply) for reply in found.values())
+    assert len({server for server, _ in asked(spec)}) == 1
+
+
+def test_after_a_death_the_requests_of_all_tasks_go_one_at_a_time(spec: StandIn) -> None:
+    words = [f"wait {n}" for n in range(6)]
+    tasks = [Task(spec, *words[:3]), Task(spec, *words[3:])]
+    go_together(tasks)
+    wait_until(lambda: (spec.folder / "asked").exists() and len(asked(spec)) == len(words))
+    os.kill(int(asked(spec)[0][0]), signal.SIGKILL)
+    assert [task.says() for task in tasks] == ["open Reply Reply Reply"] * 2
+    for task in tasks:
+        task.kill()
+    first, *_ = noted(spec)
+    again = [(what, word) for server, what, word in noted(spec) if server != first[0]]
+    assert sorted(word for _, word in again) == sorted(2 * words)
+    for asked_for, answered in zip(again[::2], again[1::2], strict=True):
+        assert (asked_for[0], answered) == ("asked", ("answered", asked_for[1]))
+
+
+def test_tasks_that_come_together_start_one_server_that_stays_for_the_last(spec: StandIn) -> None:
+    tasks = [Task(spec) for _ in range(4)]
+    go_together(tasks)
+    assert [task.says() for task in tasks] == ["open"] * 4
+    commands = [Path(f"/proc/{p}/cmdline").read_text() for p in lifeline.descendants(os.getpid())]
+    assert sum(lifeline.__file__ in command for command in commands) == 1
+    *others, last = tasks
+    for task in others:
+        task.kill()
+    below = processes(spec)
+    time.sleep(4 * lifeline.POLL_S)
+    assert processes(spec) == below != []
+    last.kill()
+    wait_until_gone(below)
+
+
+@pytest.mark.usefixtures("spec")
+def test_a_server_that_never_listens_is_given_up_with_its_last_words() -> None:
+    @dataclass(frozen=True)
+    class Deaf(StandIn):
+        def command(self, socket: Path) -> list[str]:
+            says = f"import time; print('I load {socket.name}.', flush=True); time.sleep(60)"
+            return [sys.executable, "-c", says]
+
+    deaf = Deaf("deaf", start_timeout_s=2.0)
+    with pytest.raises(EngineError, match=r"(?s)did not answer within 2 s.*I load socket\."):
+        deaf.open()
+    wait_until_gone(processes(deaf))
 
 
 def test_a_server_that_dies_again_and_again_ends_the_task_with_its_last_words(
@@ -165,6 +288,21 @@ def test_a_server_that_dies_again_and_again_ends_the_task_with_its_last_words(
     words = [f"die {n}" for n in range(MOST_DEATHS + 2)]
     with pytest.raises(EngineError, match=r"(?s)died 4 times.*killed by a picture"):
         ask_all(spec, words)
+
+
+def test_old_deaths_do_not_count(spec: StandIn) -> None:
+    server, mine = LocalServer(spec), f"{os.getpid()}-{lifeline.start_time(os.getpid())}"
+
+    def note_deaths(age_s: float) -> None:
+        lines = [f"{time.time() - age_s:.3f} {mine}"] * (MOST_DEATHS + 1)
+        (spec.folder / "deaths").write_text("\n".join(lines))
+
+    note_deaths(DEATHS_WITHIN_S - 60)
+    with pytest.raises(EngineError, match="died 4 times"):
+        server.ensure()
+    note_deaths(DEATHS_WITHIN_S + 60)
+    server.ensure()
+    assert server.is_healthy()
 
 
 def test_deaths_under_another_application_do_not_count(spec: StandIn) -> None:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vlm4rec_spark.descriptions.client import CONNECT, TIMEOUT, ChatClient, EndpointSpec
 from vlm4rec_spark.descriptions.engine import GENERATE, POISON, EngineFailure, Reply
@@ -30,7 +30,8 @@ DEMO_MODEL = "demo"
 DEATHS_OF_POISON = 2
 LOST_ATTEMPTS = 4
 SAMPLE_S = 10.0
-LOST = (CONNECT, TIMEOUT, "http_500", "http_502", "http_503", "http_504")
+LOST = (CONNECT, "http_500", "http_502", "http_503", "http_504")
+"""Codes that say the server may not have lived to answer; 500 is its last word when it dies."""
 
 CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; vLLM on a CPU does not start without it
@@ -153,6 +154,14 @@ class LocalSpec:
         return [*command, *self.server_args]
 
 
+class Try(NamedTuple):
+    """A request sent once: how it ended, to which server it went, and whether that one is lost."""
+
+    outcome: Reply | EngineFailure
+    birth: str
+    is_lost: bool
+
+
 class LocalClient(ChatClient):
     """A client of the local server that keeps its lease alive and brings it back to life."""
 
@@ -161,7 +170,6 @@ class LocalClient(ChatClient):
         self._server = LocalServer(spec)
         self._server.ensure()
         self._suspects = Suspects(spec.folder)
-        self._answered_at = 0.0
         endpoint = EndpointSpec(
             ("http://local",),
             timeout_s=spec.timeout_s,
@@ -179,34 +187,40 @@ class LocalClient(ChatClient):
     async def complete(self, body: dict[str, Any], key: str) -> Reply | EngineFailure:
         """Send one chat request; a request that two servers died of is not sent again.
 
+        One that has no answer in time while others on this node were answered has failed by
+        itself: it is not sent again, and nobody waits for it.
+
         Raises:
             EngineError: the server died too often, or does not start again.
         """
         await self._suspects.wait_until_none()
-        outcome, birth = await self._once(body, key)
+        last = await self._once(body, key)
         deaths = 0
         for _ in range(LOST_ATTEMPTS):
-            if not _is_lost(outcome):
+            if not last.is_lost:
                 break
             async with self._suspects.alone():
                 await asyncio.to_thread(self._server.ensure)
-                deaths += birth != self._server.birth()
+                deaths += last.birth != self._server.birth()
                 if deaths == DEATHS_OF_POISON:
                     message = f"the model server died {deaths} times while it answered this request"
                     return EngineFailure(GENERATE, POISON, message)
-                outcome, birth = await self._once(body, key)
-        return outcome
+                last = await self._once(body, key)
+        return last.outcome
 
-    async def _once(self, body: dict[str, Any], key: str) -> tuple[Reply | EngineFailure, str]:
-        """Send the request; return the outcome and the server it was sent to."""
-        birth, sent_at = self._server.birth(), time.monotonic()
+    async def _once(self, body: dict[str, Any], key: str) -> Try:
+        """Send the request; a server that answered nobody for as long as it waited is ended."""
+        birth, sent_at = self._server.birth(), time.time()
         outcome = await super().complete(body, key)
         if isinstance(outcome, Reply):
-            self._answered_at = time.monotonic()
-        elif outcome.code == TIMEOUT and self._answered_at < sent_at:
-            # Nobody was answered meanwhile: not this request is at fault but the server.
+            self._server.note_answer()
+            return Try(outcome, birth, is_lost=False)
+        if outcome.code != TIMEOUT:
+            return Try(outcome, birth, is_lost=outcome.code in LOST)
+        is_hung = self._server.answered_at() < sent_at
+        if is_hung:
             await asyncio.to_thread(self._server.end_hung, birth)
-        return outcome, birth
+        return Try(outcome, birth, is_lost=is_hung)
 
     def _renew(self, every_s: float) -> None:
         while not self._closed.wait(every_s):
@@ -226,8 +240,3 @@ class LocalClient(ChatClient):
         self._closed.set()
         self._server.touch()
         await super().aclose()
-
-
-def _is_lost(outcome: Reply | EngineFailure) -> bool:
-    """Tell whether the server may not have lived to answer; 500 is its last word when it dies."""
-    return isinstance(outcome, EngineFailure) and outcome.code in LOST

@@ -118,6 +118,17 @@ class LocalServer:
         except OSError:
             return ""
 
+    def note_answer(self) -> None:
+        """Tell all tasks of this node that the server has just answered one of them."""
+        (self._folder / "answered").touch()
+
+    def answered_at(self) -> float:
+        """Return when the server last answered a task of this node; 0 when it never did."""
+        try:
+            return (self._folder / "answered").stat().st_mtime
+        except OSError:
+            return 0.0
+
     def end_hung(self, birth: str) -> None:
         """Kill the server of this birth, which takes requests and does not answer them."""
         pid, _, start = birth.partition("-")
