@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vlm4rec_spark.descriptions import lifeline, plugin
-from vlm4rec_spark.descriptions.local import LocalSpec, visible_devices
+from vlm4rec_spark.descriptions.local import CACHE_ROOT, LocalSpec, visible_devices
 
 SOCKET = Path("socket")
 PARENT = """
@@ -70,6 +70,22 @@ def test_servers_sleep_while_they_wait_only_where_the_model_needs_the_core(
 ) -> None:
     monkeypatch.setattr("vlm4rec_spark.descriptions.local.has_gpu", lambda: has_gpu)
     assert LocalSpec("m").environment().get(plugin.SLEEPS) == sleeps
+
+
+def test_what_vllm_compiles_is_kept_on_the_node_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(CACHE_ROOT, raising=False)
+    spec = LocalSpec("m")
+    assert spec.environment()[CACHE_ROOT] == str(spec.folder.parent / "cache")
+    asked = LocalSpec("m", server_env=((CACHE_ROOT, "/mine"),))
+    assert asked.environment()[CACHE_ROOT] == "/mine"
+    folder = spec.folder
+    monkeypatch.setenv(CACHE_ROOT, "/ours")
+    assert spec.environment()[CACHE_ROOT] == "/ours"
+    assert asked.environment()[CACHE_ROOT] == "/mine"
+    # The cache is no reason for a second server.
+    assert spec.folder == asked.folder == folder
 
 
 def test_a_model_is_split_over_the_gpus_of_a_task() -> None:

@@ -27,6 +27,8 @@ from vlm4rec_spark.descriptions.server import LocalServer, has_gpu_driver
 from vlm4rec_spark.descriptions.suspects import Suspects
 
 DEMO_MODEL = "demo"
+CACHE_ROOT = "VLLM_CACHE_ROOT"
+"""Environment variable that says where vLLM keeps what it compiled."""
 DEATHS_OF_POISON = 2
 LOST_ATTEMPTS = 4
 SAMPLE_S = 10.0
@@ -78,6 +80,11 @@ def visible_devices(addresses: Sequence[str], visible: str) -> list[str]:
     ]
 
 
+def servers_folder() -> Path:
+    """Return this user's folder for model servers, on a disk of this node."""
+    return Path(tempfile.gettempdir()) / f"vlm4rec-{os.getuid()}"
+
+
 @dataclass(frozen=True)
 class LocalSpec:
     """A local vLLM server; equal specs on one node share one server.
@@ -111,14 +118,17 @@ class LocalSpec:
     @property
     def folder(self) -> Path:
         """The server's folder in the temp folder: socket, lock, lease, owners, log."""
-        # Lease and time-outs are left out: they are no reason for a second server.
-        parts = [self.model, self.revision, self.command(Path()), self.environment()]
+        # Lease, time-outs and the cache are left out: they are no reason for a second server.
+        environment = {k: v for k, v in self.environment().items() if k != CACHE_ROOT}
+        parts = [self.model, self.revision, self.command(Path()), environment]
         key = hashlib.sha256(json.dumps([*parts, sys.executable]).encode()).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"vlm4rec-{os.getuid()}" / key
+        return servers_folder() / key
 
     def environment(self) -> dict[str, str]:
         """Return what is set for the server on top of this process's environment."""
         values = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", SWITCH: "1"}
+        # By default it is below the home folder, often a network disk that all nodes share.
+        values |= {CACHE_ROOT: os.environ.get(CACHE_ROOT, str(servers_folder() / "cache"))}
         if Path(model_path(self.model)).is_dir():
             values |= {"HF_HUB_OFFLINE": "1"}
         if not has_gpu():
