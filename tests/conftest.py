@@ -17,6 +17,7 @@ from tests.postgres import Postgres, postgres_programs, running_postgres
 from tests.serverless import refuse
 from vlm4rec_spark.catalog.jdbc import POSTGRES_DRIVER
 from vlm4rec_spark.config import load_config
+from vlm4rec_spark.descriptions.local import CACHE_ROOT, servers_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,11 @@ settings.load_profile("patient")
 
 @pytest.fixture(scope="session", autouse=True)
 def own_temp_folder() -> Iterator[None]:
-    """Keep the model servers of test processes that run side by side apart."""
+    """Keep the model servers of test processes that run side by side apart.
+
+    What vLLM keeps from one start to the next they share.
+    """
+    os.environ.setdefault(CACHE_ROOT, str(servers_folder() / "cache"))
     # Not below pytest's folders: the path of a unix socket has 107 bytes.
     with tempfile.TemporaryDirectory(prefix="tests-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)  # PostgreSQL runs as a user of its own
