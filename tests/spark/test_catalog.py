@@ -154,6 +154,39 @@ def test_bytes_in_several_columns_are_read_without_a_path(
     assert read_picture(spec, bytes(found["a", 1])) == picture("blue")
 
 
+def test_files_of_a_folder_are_joined_by_the_item_id_unless_a_column_names_them(
+    context: RunContext, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "7.png").write_bytes(picture("red"))
+    (photos / "front.png").write_bytes(picture("blue"))
+    columns: dict[str, list[Any]] = {
+        "item_id": [7],
+        "title": ["A"],
+        "file": ["front"],
+        "changed": [1],
+    }
+    write(tmp_path, columns)
+
+    def found(*settings: str) -> bytes:
+        here = configured(
+            context, f"sources.items.path={tmp_path}/items.parquet", "images.kind=directory",
+            f"images.base={photos}", *settings,
+        )  # fmt: skip
+        (row,) = job.pictures(here).collect()
+        return read_picture(FetchSpec.of(here.config.images), row["uri"])
+
+    assert found() == picture("red")
+    assert found("sources.items.columns.image=null") == picture("red")
+    assert found("sources.items.watermark={column: changed}") == picture("red")
+    assert found("sources.items.columns.image=file") == picture("blue")
+    with pytest.raises(SourceError, match="column 'files'"):
+        found("sources.items.columns.image=files")
+    write(tmp_path, {**columns, "image": ["front"]})
+    assert found() == picture("blue")
+
+
 def test_an_empty_or_missing_catalogue_changes_nothing(context: RunContext, tmp_path: Path) -> None:
     write(tmp_path, {"item_id": [None, " "], "title": ["A", "B"], "image": ["a", "b"]})
     here = configured(context, f"sources.items.path={tmp_path}/items.parquet")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vlm4rec_spark.catalog.columns import expressions
 from vlm4rec_spark.catalog.mirror import mirrored_interactions, mirrored_items
 from vlm4rec_spark.catalog.opening import open_source
-from vlm4rec_spark.config_inputs import InteractionsSource
+from vlm4rec_spark.config_inputs import InteractionsSource, ItemColumns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pyspark.sql import DataFrame, SparkSession
 
     from vlm4rec_spark.config import Config
@@ -42,7 +40,7 @@ def read_source(
     """
     if source.watermark and names and isinstance(source, InteractionsSource):
         return mirrored_interactions(spark, source, names)
-    return _read(spark, source, source.columns.model_dump())
+    return _read(spark, source)
 
 
 def read_items(spark: SparkSession, config: Config, names: TableNames | None = None) -> DataFrame:
@@ -56,12 +54,11 @@ def read_items(spark: SparkSession, config: Config, names: TableNames | None = N
         SourceError: the catalogue cannot be read, or lacks a mapped column.
     """
     source = config.sources.items
+    if config.images.kind == "directory":
+        source = _joined_by_name(spark, source)
     if source.watermark and names:
         return mirrored_items(spark, source, names)
-    columns = source.columns.model_dump()
-    if config.images.kind == "directory" and "image" not in source.columns.model_fields_set:
-        columns["image"] = columns["item_id"]
-    items = _read(spark, source, columns)
+    items = _read(spark, source)
     absent = {
         "title": "STRING",
         "category": "STRING",
@@ -124,11 +121,22 @@ def explode_pictures(items: DataFrame) -> DataFrame:
     )
 
 
-def _read(
-    spark: SparkSession,
-    source: ItemsSource | InteractionsSource | UsersSource,
-    columns: Mapping[str, Any],
-) -> DataFrame:
+def _joined_by_name(spark: SparkSession, source: ItemsSource) -> ItemsSource:
+    """Let the item id name the picture, where the catalogue has no column that does.
+
+    Only the column of the default name may be missing: another one was written by hand.
+    """
+    columns = source.columns
+    if columns.image and columns.image != ItemColumns().image:
+        return source
+    if columns.image and columns.image in open_source(spark, source, "sources.items")[1]:
+        return source
+    named = columns.model_copy(update={"image": columns.item_id})
+    return source.model_copy(update={"columns": named})
+
+
+def _read(spark: SparkSession, source: ItemsSource | InteractionsSource | UsersSource) -> DataFrame:
+    columns = source.columns.model_dump()
     where = "sources.users" if "segment" in columns else "sources.interactions"
     where = where if "user_id" in columns else "sources.items"
     frame, seen = open_source(spark, source, where)
