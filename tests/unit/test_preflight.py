@@ -102,12 +102,35 @@ def test_a_missing_maven_cache_is_fine(tmp_path: Path) -> None:
     assert preflight.check_maven_cache(tmp_path / "none") is None
 
 
+CHECKS = (
+    "check_system", "check_python", "check_java", "check_memory", "check_disk", "check_maven_cache",
+)  # fmt: skip
+
+
 def test_every_problem_is_printed_and_sets_the_exit_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    monkeypatch.setattr(preflight, "MEMORY_BYTES", 10**18)
+    assert {name for name in vars(preflight) if name.startswith("check_")} == set(CHECKS)
+    for name in CHECKS:
+        monkeypatch.setattr(preflight, name, lambda *_, name=name, **__: f"{name} says no")
     assert preflight.main(["--venv", str(tmp_path / ".venv")]) == 1
-    printed = capsys.readouterr().err
-    assert "Java at" in printed
-    assert "GB of memory" in printed
+    assert capsys.readouterr().err.splitlines() == [f"{name} says no" for name in CHECKS]
+    for name in CHECKS:
+        monkeypatch.setattr(preflight, name, lambda *_, **__: None)
+    assert preflight.main(["--venv", str(tmp_path / ".venv")]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_checks_are_handed_what_this_machine_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    for limit in ("MEMORY_BYTES", "DISK_BYTES_TO_INSTALL"):
+        monkeypatch.setattr(preflight, limit, 10**18)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    pom = tmp_path / ".m2" / "repository" / "io" / "delta" / "delta" / "1" / "delta-1.pom"
+    pom.parent.mkdir(parents=True)
+    pom.touch()
+    found = " ".join(preflight.problems(tmp_path / ".venv"))
+    for words in ("Java at", "GB of memory", "GB of free disk", "cache is half-filled"):
+        assert words in found
