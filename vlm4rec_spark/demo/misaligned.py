@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vlm4rec_spark.runs import RunContext, RunReport
 
 
-def describe_misaligned(pipeline: Pipeline, catalog: RunReport) -> None:
+def describe_misaligned(pipeline: Pipeline, catalog: RunReport) -> RunReport | None:
     """Describe the catalogue once more with the wrong prompt, where something has changed.
 
     A shop would take `describe.attributes=photograph`; the demo's small model has learnt two
@@ -26,10 +26,9 @@ def describe_misaligned(pipeline: Pipeline, catalog: RunReport) -> None:
     """
     context = pipeline.context
     config, schema = context.config, context.config.evaluate.misaligned_schema
-    if schema is None:
-        return
-    if changes([catalog]) or not _is_described(context, schema):
-        Pipeline(context.spark, with_wrong_prompt(config, schema)).describe()
+    if schema is None or (not changes([catalog]) and _is_described(context, schema)):
+        return None
+    return Pipeline(context.spark, with_wrong_prompt(config, schema)).describe()
 
 
 def _is_described(context: RunContext, schema: str) -> bool:

@@ -59,9 +59,9 @@ def run(conf: str = "demo", overrides: Sequence[str] = (), shop: ShopConfig | No
     spark = build_session("vlm4rec-demo", extra=SMALL_DATA, warehouse=str(FOLDER / "warehouse"))
     pipeline = Pipeline(spark, config)
     catalog = pipeline.catalog()
-    describe_misaligned(pipeline, catalog)  # while the model server still runs
+    control = describe_misaligned(pipeline, catalog)  # while the model server still runs
     recommend = pipeline.recommend()
-    summary = summarise(pipeline.context, catalog, recommend)
+    summary = summarise(pipeline.context, catalog, control, recommend)
     summary |= evidence(pipeline, (catalog, recommend), SUMMARY)
     summary["seconds"] = round(time.monotonic() - started, 1)
     SUMMARY.write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
@@ -80,8 +80,13 @@ def _ensure(spec: LocalSpec) -> None:
         LocalServer(spec).ensure()
 
 
-def summarise(context: RunContext, catalog: RunReport, recommend: RunReport) -> dict[str, Any]:
-    """Return the figures of both jobs; items and users are counted in the tables."""
+def summarise(
+    context: RunContext, catalog: RunReport, control: RunReport | None, recommend: RunReport
+) -> dict[str, Any]:
+    """Return the figures of both jobs; items and users are counted in the tables.
+
+    `control` is the report of the second pass with the wrong prompt, where it was made.
+    """
     spark, names, config = context.spark, context.names, context.config
     items = delta.read(spark, ITEMS, names)
     described = delta.read(spark, DESCRIPTIONS, names).where("status = 'ok'").select("request_key")
@@ -92,7 +97,7 @@ def summarise(context: RunContext, catalog: RunReport, recommend: RunReport) -> 
         "items": n_items,
         "described": n_described,
         "failed": n_items - n_described,
-        "vlm_requests": int(_figure(catalog, "requests") or 0),
+        "vlm_requests": requests_sent(catalog, control),
         "pictures_per_s": round(_figure(catalog, "pictures_per_s") or 0.0, 2),
         "users": lists.count(),
         "users_with_full_lists": lists.where(f"count >= {config.topk.k}").count(),
@@ -102,6 +107,11 @@ def summarise(context: RunContext, catalog: RunReport, recommend: RunReport) -> 
             spec.name: str(names.path(spec) or names.qualified(spec)) for spec in ALL_TABLES
         },
     }
+
+
+def requests_sent(*reports: RunReport | None) -> int:
+    """Return how many requests the model got in all passes; None is one that was not made."""
+    return sum(int(_figure(report, "requests") or 0) for report in reports if report)
 
 
 def _figure(report: RunReport, name: str) -> float | None:
