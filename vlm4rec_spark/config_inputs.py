@@ -82,7 +82,7 @@ class InteractionColumns(Model):
     item_id: Text = "item_id"
     """Id of the item, as in the catalogue."""
     rating: Text | None = None
-    """Rating; null counts every event as 1.0."""
+    """Rating, held against `profiles.min_rating` and nothing else; without one it is 1.0."""
     timestamp: Text = "timestamp"
     """Timestamp, a date, or text Spark can cast to a timestamp."""
     event_type: Text | None = None
@@ -194,7 +194,7 @@ class ImagesConfig(Model):
 
     kind: Literal["auto", "bytes", "path", "url", "directory"] = "auto"
     """What the image column holds; auto tells bytes, URL and path apart row by row. `directory`
-    joins the files of `base` by the item id as file name."""
+    joins files of `base` by the item id as their name, where the source has no column `image`."""
     base: Text | None = None
     """Folder that relative paths start from."""
     max_bytes: ByteSize = 20_000_000

@@ -207,7 +207,8 @@ class ProfilesConfig(Model):
     facets: Facets = Field(default_factory=dict)
     """Described attribute: how much it counts in all likeness, 1 as it is, 0 not at all."""
     now: datetime | None = None
-    """Moment the decay and 'future' are measured from; null is the newest event."""
+    """Later events are left out as of the future, and the age of new items is counted from here;
+    null is the moment of the run. The decay is measured from the newest event left."""
 
     @model_validator(mode="after")
     def _one_way_to_fuse(self) -> ProfilesConfig:

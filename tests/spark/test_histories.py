@@ -115,6 +115,32 @@ def test_weights_halve_with_age_and_only_known_well_rated_events_of_the_newest_i
 
 
 @pytest.mark.spark
+def test_every_row_of_the_log_that_lacks_something_is_counted_under_a_name_of_its_own(
+    spark: SparkSession,
+) -> None:
+    items = spark.createDataFrame([("i0",), ("i1",)], "item_id STRING")
+    rows = [
+        ("a", "i0", START, 5.0), ("a", "i0", START, 5.0), ("a", "i1", START, None),
+        ("b", "i1", START, 1.0), ("b", "i0", None, 5.0), (None, "i0", None, 5.0),
+        ("b", "i9", START, 5.0), ("b", "i0", START + timedelta(days=1), 5.0),
+    ]  # fmt: skip
+    log = spark.createDataFrame(
+        rows, "user_id STRING, item_id STRING, timestamp TIMESTAMP, rating DOUBLE"
+    )
+    config = CONFIG.model_copy(update={"now": START})
+    judged = plan.events(log, items, config)
+    assert plan.count_problems(judged) == {
+        "rows": 8, "null_ids": 1, "unreadable_timestamps": 1, "future_timestamps": 1,
+        "unknown_items": 1, "duplicates": 1, "events": 3, "events_without_weight": 2,
+        "events_without_rating": 1,
+    }  # fmt: skip
+    assert plan.count_without_vector(judged, items.where("item_id = 'i0'")) == 2
+    assert plan.count_without_vector(judged, items) == 0
+    unrated = plan.events(log.drop("rating"), items, config)
+    assert plan.count_problems(unrated)["events_without_rating"] == 0
+
+
+@pytest.mark.spark
 def test_what_is_known_of_users_is_on_all_their_rows_and_those_without_events_have_one(
     spark: SparkSession,
 ) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FATES = {
-    "null_ids": "has no user, item or time",
+    "null_ids": "has no user or item",
+    "unreadable_timestamps": "has no time that can be read",
     "future_timestamps": "lies in the future",
     "unknown_items": "names an item that is not in the catalogue",
     "duplicates": "is there twice",

@@ -17,11 +17,12 @@ from vlm4rec_spark.refresh.state import State, history_signature, moves_together
 from vlm4rec_spark.runs import RunReport
 from vlm4rec_spark.tables import ITEMS, PROFILES
 from vlm4rec_spark.topk.landing import Note, landed, landed_in, landing
-from vlm4rec_spark.topk.snapshot_job import take_snapshot
+from vlm4rec_spark.topk.snapshot_job import take_snapshot, vectors_in_force
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+    from vlm4rec_spark.config import Config
     from vlm4rec_spark.delta import MergeCounts
     from vlm4rec_spark.runs import RunContext
 
@@ -38,17 +39,34 @@ def run(context: RunContext) -> RunReport:
     started = time.monotonic()
     judged = landed(context, judged_events(context), "events")
     counts = plan.count_problems(judged)
+    vectors = vectors_in_force(context)
+    counts["events_without_vector"] = plan.count_without_vector(judged, vectors)
+    _warn(counts, context.config)
     rows = take_history(context, judged)
     n_users = rows.select("user_id").distinct().count()
     start = begin(context, _stage(context, judged), rows)
     merged = _write_all(context, start, n_users) if start.anew else _write_changed(context, start)
     finish(context, start, rows)
-    for name in ("null_ids", "future_timestamps", "unknown_items", "duplicates"):
-        if counts.get(name):
-            logger.warning("interactions: %d rows left out: %s", counts[name], name)
     counts |= {"users": n_users, "profiles_changed": merged.changed, **start.counts}
     took = f"reading interactions{start.told}"
     return RunReport("profiles", counts, {}, time.monotonic() - started, took)
+
+
+def _warn(counts: dict[str, int], config: Config) -> None:
+    for name in plan.PROBLEMS:
+        if counts.get(name):
+            logger.warning("interactions: %d rows left out: %s", counts[name], name)
+    if counts["events_without_vector"]:
+        logger.warning(
+            "interactions: %d events are in no profile: their items have no vector in space '%s'",
+            counts["events_without_vector"],
+            config.embed.serve_space,
+        )
+    if config.profiles.min_rating is not None and counts.get("events_without_rating"):
+        logger.warning(
+            "interactions: %d events without a readable rating are taken as rated 1.0",
+            counts["events_without_rating"],
+        )
 
 
 def _stage(context: RunContext, judged: DataFrame) -> Stage:

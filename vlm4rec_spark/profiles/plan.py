@@ -29,6 +29,10 @@ HISTORY = (
 )
 """Rows of `history` with what is known of the users, and fingerprints."""
 ABOUT_USERS = ("segment", "text")
+PROBLEMS = (
+    "null_ids", "unreadable_timestamps", "future_timestamps", "unknown_items", "duplicates",
+)  # fmt: skip
+"""Why a row of the log is left out; the first that holds is told."""
 USERS_A_BLOCK = 1000
 USERS_A_SEARCH = 8192
 """Users searched for together: enough for large matrix products, few enough for some 100 MB."""
@@ -43,8 +47,8 @@ def events(interactions: DataFrame, items: DataFrame, config: ProfilesConfig) ->
         config: weights, limits and moments.
 
     Returns:
-        user_id, item_id, timestamp, event_type, weight (0: does not count), problem: null,
-        'null_ids', 'future_timestamps', 'unknown_items' or 'duplicates'.
+        user_id, item_id, timestamp, event_type, weight (0: does not count), is_rated (false: its
+        rating is missing or no number, and counts as 1.0), problem: null, or one of PROBLEMS.
     """
     full = _with_optional_columns(interactions)
     now = F.current_timestamp() if config.now is None else F.lit(config.now)
@@ -53,7 +57,8 @@ def events(interactions: DataFrame, items: DataFrame, config: ProfilesConfig) ->
         F.desc("rating")
     )
     problem = (
-        F.when(F.expr("user_id IS NULL OR item_id IS NULL OR timestamp IS NULL"), "null_ids")
+        F.when(F.expr("user_id IS NULL OR item_id IS NULL"), "null_ids")
+        .when(F.col("timestamp").isNull(), "unreadable_timestamps")
         .when(F.col("timestamp") > now, "future_timestamps")
         .when(F.col("is_known").isNull(), "unknown_items")
         .when(F.row_number().over(same) > 1, "duplicates")
@@ -64,6 +69,7 @@ def events(interactions: DataFrame, items: DataFrame, config: ProfilesConfig) ->
         "timestamp",
         "event_type",
         _weight(config).alias("weight"),
+        "is_rated",
         problem.alias("problem"),
     )
 
@@ -71,10 +77,16 @@ def events(interactions: DataFrame, items: DataFrame, config: ProfilesConfig) ->
 def _with_optional_columns(interactions: DataFrame) -> DataFrame:
     """Give every row a rating (1.0 where there is none) and an event type (null: none)."""
     names = interactions.columns
+    is_rated = F.col("rating").isNotNull() if "rating" in names else F.lit(True)
     rating = F.coalesce("rating", F.lit(1.0)) if "rating" in names else F.lit(1.0)
     kind = F.col("event_type") if "event_type" in names else F.lit(None).cast("string")
     return interactions.select(
-        "user_id", "item_id", "timestamp", rating.alias("rating"), kind.alias("event_type")
+        "user_id",
+        "item_id",
+        "timestamp",
+        rating.alias("rating"),
+        is_rated.alias("is_rated"),
+        kind.alias("event_type"),
     )
 
 
@@ -90,15 +102,22 @@ def _weight(config: ProfilesConfig) -> Column:
 
 
 def count_problems(judged: DataFrame) -> dict[str, int]:
-    """Return the number of rows by problem, of usable `events`, and of those without a weight."""
-    names = ("null_ids", "future_timestamps", "unknown_items", "duplicates")
+    """Return the number of rows by problem, of usable `events`, and of what some of them lack."""
     row = judged.agg(
         F.count("*").alias("rows"),
-        *(F.count_if(F.col("problem") == name).alias(name) for name in names),
+        *(F.count_if(F.col("problem") == name).alias(name) for name in PROBLEMS),
         F.count_if(F.expr("problem IS NULL")).alias("events"),
         F.count_if(F.expr("problem IS NULL AND weight = 0")).alias("events_without_weight"),
+        F.count_if(F.expr("problem IS NULL AND NOT is_rated")).alias("events_without_rating"),
     ).first()
     return {name: int(value) for name, value in row.asDict().items()} if row else {}
+
+
+def count_without_vector(judged: DataFrame, vectors: DataFrame) -> int:
+    """Return the number of usable events whose item has no vector: no profile can hold them."""
+    per_item = judged.where("problem IS NULL").groupBy("item_id").count()
+    row = per_item.join(vectors, "item_id", "left_anti").agg(F.sum("count")).first()
+    return int(row[0] or 0) if row else 0
 
 
 def history(

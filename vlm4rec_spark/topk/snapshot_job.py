@@ -123,13 +123,18 @@ def _last(root: Path, encoder: str) -> Snapshot | None:
     return None
 
 
+def vectors_in_force(context: RunContext) -> DataFrame:
+    """Return the rows of `item_vectors` that profiles, lists and search work with."""
+    space = context.config.embed.serve_space
+    return delta.read(context.spark, ITEM_VECTORS, context.names).where(
+        (F.col("space") == space) & (F.col("status") == "ok")
+    )
+
+
 def _items(context: RunContext) -> DataFrame:
     """Return items with a vector: the columns of the matrix's items, vector, encoder, hash."""
     spark, names = context.spark, context.names
-    space = context.config.embed.serve_space
-    vectors = delta.read(spark, ITEM_VECTORS, names).where(
-        (F.col("space") == space) & (F.col("status") == "ok")
-    )
+    vectors = vectors_in_force(context)
     described = delta.read(spark, DESCRIPTIONS, names).select("request_key", "attributes")
     words = sure_words("attributes", context.config.describe.min_confidence)
     plain = [name for name in STORED.names if name not in (*FRESH, "words")]
