@@ -144,7 +144,8 @@ class Pipeline:
             edit: in words, for example `Edit(more=("linen",), less=("florals",))`.
         """
         search = import_module("vlm4rec_spark.topk.search").search
-        found = search(self.context, text, k, where, user_id=user_id, edit=edit)
+        with in_our_words():
+            found = search(self.context, text, k, where, user_id=user_id, edit=edit)
         return cast("DataFrame", found)
 
     def search_many(

@@ -12,10 +12,18 @@ import pytest
 from tests.recommend_shop import NOW, Row, make_context, recommend, write
 from tests.shop_log import write_log
 from vlm4rec_spark import Edit, Pipeline, delta
+from vlm4rec_spark.cli import main
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec
-from vlm4rec_spark.errors import ConfigError, SourceError
-from vlm4rec_spark.tables import ITEM_VECTORS, ITEMS, RECOMMENDATIONS, SEARCHES
+from vlm4rec_spark.errors import ConfigError, SourceError, StorageError
+from vlm4rec_spark.tables import (
+    DESCRIPTIONS,
+    IMAGES,
+    ITEM_VECTORS,
+    ITEMS,
+    RECOMMENDATIONS,
+    SEARCHES,
+)
 from vlm4rec_spark.topk.edits import NO_EDIT
 
 if TYPE_CHECKING:
@@ -43,6 +51,21 @@ def fill_shop(spark: SparkSession, names: TableNames) -> None:
     write(spark, names, ITEM_VECTORS, embedded)
 
 
+def describe(spark: SparkSession, names: TableNames, item: str, uri: str) -> None:
+    """Give an item what the catalog job would: a title, a picture, an attribute."""
+    told = {"value": item.split(maxsplit=1)[0], "confidence": None}
+    write(spark, names, ITEMS, [
+        {"item_id": item, "title": item.title(), "available": True, "request_key": f"r {item}"},
+    ])  # fmt: skip
+    write(spark, names, IMAGES, [
+        {"item_id": item, "position": 0, "uri": uri, "status": "ok", "sha256": "5e"},
+    ])  # fmt: skip
+    write(spark, names, DESCRIPTIONS, [
+        {"request_key": f"r {item}", "status": "ok", "description": item,
+         "attributes": {"kind": told}},
+    ])  # fmt: skip
+
+
 def write_events(folder: Path, *events: tuple[str, str, str]) -> None:
     """Write what users did with items a day ago."""
     yesterday = NOW - timedelta(days=1)
@@ -53,11 +76,14 @@ def write_events(folder: Path, *events: tuple[str, str, str]) -> None:
 
 @pytest.mark.spark
 def test_users_without_history_get_what_is_near_to_what_they_said_they_look_for(
-    spark: SparkSession, names: TableNames, tmp_path: Path
+    spark: SparkSession, names: TableNames, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill_shop(spark, names)
+    write(spark, names, ITEMS, [{"item_id": "hat", "title": "No vector", "available": True}])
     stares = (("bob", "dress silk", "stare"), ("cy", "dress silk", "stare"))
-    write_events(tmp_path / "events", ("ann", "coat wool", "purchase"), *stares)
+    write_events(
+        tmp_path / "events", ("ann", "coat wool", "purchase"), ("ann", "hat", "purchase"), *stares
+    )
     said = [("ann", "a shirt"), ("bob", "A dress made of silk."), ("dee", "a coat made of linen")]
     users = spark.createDataFrame([*said, ("eve", " ")], "user_id STRING, wish STRING")
     users.write.parquet(f"{tmp_path}/users")
@@ -66,7 +92,10 @@ def test_users_without_history_get_what_is_near_to_what_they_said_they_look_for(
         "sources.users.format=parquet", f"sources.users.path={tmp_path}/users",
         "sources.users.columns={segment: null, text: wish}", "topk.k=3", "profiles.now=null",
     )  # fmt: skip
-    assert recommend(context)[1].counts["popular_users"] == 2
+    profiles, topk = recommend(context)
+    assert profiles.counts["events_without_vector"] == 1
+    assert "1 events are in no profile" in caplog.text
+    assert topk.counts["popular_users"] == 2
     rows = delta.read(spark, RECOMMENDATIONS, names).orderBy("user_id", "rank").collect()
     first = {row["user_id"]: row for row in rows if row["rank"] == 1}
     assert {user: row["arm"] for user, row in first.items()} == {
@@ -84,7 +113,11 @@ def test_users_without_history_get_what_is_near_to_what_they_said_they_look_for(
 
 @pytest.mark.spark
 def test_sentences_and_profiles_are_searched_from_edited_in_words_and_in_batches(
-    spark: SparkSession, names: TableNames, tmp_path: Path
+    spark: SparkSession,
+    names: TableNames,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     fill_shop(spark, names)
     write_events(
@@ -149,3 +182,24 @@ def test_sentences_and_profiles_are_searched_from_edited_in_words_and_in_batches
     ]
     with pytest.raises(SourceError, match="cannot be read"):
         pipeline.search_many("no_such_table", 2)
+
+    # As the command prints it, whatever the catalogue says a picture's path starts from.
+    describe(spark, names, "coat wool", "wool/1.jpg")
+    monkeypatch.setattr("vlm4rec_spark.session.build_session", lambda *_, **__: spark)
+    settings = [f"tables.schema={names.schema}", f"topk.index_path={tmp_path}/index"]
+    settings += ["embed.model=demo", "images.base=/photos"]
+    arguments = [argument for setting in settings for argument in ("--set", setting)]
+    assert main(["search", "a coat made of wool", "-k", "1", *arguments]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"1 Coat Wool ({alone[0]['score']:.3f})",
+        "    item_id: coat wool",
+        "    uri: /photos/wool/1.jpg",
+        "    attributes: {'kind': 'coat'}",
+    ]
+
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("java.io.IOException: No space left on device")
+
+    monkeypatch.setattr("vlm4rec_spark.topk.search.search", full)
+    with pytest.raises(StorageError, match="A disk is full"):
+        pipeline.search("a coat", 1)

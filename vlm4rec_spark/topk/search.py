@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
+from vlm4rec_spark.catalog.fetch import FetchSpec, locate
+from vlm4rec_spark.catalog.images import PictureError
 from vlm4rec_spark.descriptions.plan import sure_words
 from vlm4rec_spark.embeddings.encoders import encode_texts
 from vlm4rec_spark.errors import ConfigError, SourceError
@@ -85,7 +88,8 @@ def search(
     `rules`, `allow`, `deny` and, from a profile, `user_rules` keep out. From a profile, each
     interest is edited and has its places, and what the user has seen is left out.
 
-    Columns: rank, item_id, score, title, uri, attributes (map, visible ones only).
+    Columns: rank, item_id, score, title, uri (the path or URL of the first picture, null where the
+    source holds the bytes), attributes (map, visible ones only).
 
     Args:
         context: the run.
@@ -138,15 +142,16 @@ def _told(context: RunContext, snapshot: Snapshot, found: Ranked) -> DataFrame:
     """Return the first line of what was found, with titles, pictures and words."""
     best, scores = found.rows[0][found.rows[0] >= 0], found.scores[0]
     spark, names = context.spark, context.names
+    ids = snapshot.ids.take(pa.array(best))
+    uris = _located(context, ids)
     hits = spark.createDataFrame(
         [
-            (rank, snapshot.ids[int(row)].as_py(), float(score))
-            for rank, (row, score) in enumerate(zip(best, scores, strict=False), start=1)
+            (rank, item, float(score), uris.get(item))
+            for rank, (item, score) in enumerate(zip(ids.to_pylist(), scores, strict=False), 1)
         ],
-        "rank INT, item_id STRING, score DOUBLE",
+        "rank INT, item_id STRING, score DOUBLE, uri STRING",
     )
     items = delta.read(spark, ITEMS, names).select("item_id", "title", "request_key")
-    pictures = delta.read(spark, IMAGES, names).where("position = 0").select("item_id", "uri")
     words = sure_words("attributes", context.config.describe.min_confidence)
     described = delta.read(spark, DESCRIPTIONS, names).select(
         "request_key", words.alias("attributes")
@@ -154,8 +159,23 @@ def _told(context: RunContext, snapshot: Snapshot, found: Ranked) -> DataFrame:
     return (
         F.broadcast(hits)
         .join(items, "item_id", "left")
-        .join(pictures, "item_id", "left")
         .join(described, "request_key", "left")
         .select("rank", "item_id", "score", "title", "uri", "attributes")
         .orderBy("rank")
     )
+
+
+def _located(context: RunContext, ids: pa.Array) -> dict[str, str | None]:
+    """Return where the first picture of each item is: the catalogue may name it below a base."""
+    spec = FetchSpec.of(context.config.images)
+    wanted = F.broadcast(delta.ids_frame(context.spark, ids))
+    pictures = delta.read(context.spark, IMAGES, context.names).where("position = 0")
+    rows = pictures.join(wanted, "item_id", "left_semi").select("item_id", "uri").collect()
+    return {row["item_id"]: _place(spec, row["uri"]) for row in rows}
+
+
+def _place(spec: FetchSpec, uri: str | None) -> str | None:
+    try:
+        return locate(spec, uri.strip()) if uri else uri
+    except PictureError:  # it could not be read either: what the catalogue says is all there is
+        return uri
