@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from tests.loopback import Answering, Loopback
 from vlm4rec_spark.descriptions.client import EndpointSpec
 from vlm4rec_spark.descriptions.engine import EngineFailure, Reply
+from vlm4rec_spark.descriptions.replies import BUSY, HttpAnswer, Refusal, read_answer
 from vlm4rec_spark.errors import EngineError
 
 SECRET = "sk-very-secret"
@@ -36,6 +40,7 @@ def endpoint(*answers: Answer) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             status, data, headers = answers[min(len(seen), len(answers) - 1)]
             seen.append(
                 {
+                    "at": time.monotonic(),
                     "path": self.path,
                     "key": self.headers.get("Authorization"),
                     "body": json.loads(body),
@@ -78,6 +83,58 @@ def test_busy_then_ready_is_a_reply() -> None:
     with endpoint(busy, (503, b"", {}), (200, GOOD, {})) as (url, seen):
         assert isinstance(ask(spec_for(url)), Reply)
     assert len(seen) == 3
+
+
+def test_a_busy_server_is_left_alone_as_long_as_it_asks() -> None:
+    with endpoint((429, {}, {"Retry-After": "0.5"}), (200, GOOD, {})) as (url, seen):
+        assert isinstance(ask(spec_for(url)), Reply)
+    assert seen[1]["at"] - seen[0]["at"] > 0.4  # without being asked, 0.01
+
+
+def test_the_wait_asked_for_is_seconds_or_a_moment() -> None:
+    def moment(days: int) -> str:
+        return format_datetime(datetime.now(timezone.utc) + timedelta(days=days), usegmt=True)
+
+    waits = {"": 0, "7": 7, "9000": 120, "soon": 0, moment(days=1): 120, moment(days=-1): 0}
+    for given, wait_s in waits.items():
+        refused = read_answer(HttpAnswer(429, b"", given), 1.0)
+        assert isinstance(refused, Refusal)
+        assert (refused.kind, refused.wait_s) == (BUSY, wait_s), given
+
+
+def test_a_request_that_one_endpoint_refuses_goes_to_another_at_once() -> None:
+    async def go(urls: tuple[str, ...]) -> None:
+        client = EndpointSpec(urls, first_wait_s=60).open()
+        for _ in range(4):
+            assert isinstance(await client.complete({}, "key"), Reply)
+        await client.aclose()
+
+    busy: Answer = (429, {}, {"Retry-After": "60"})
+    with endpoint(busy) as (one, refused), endpoint((200, GOOD, {})) as (two, answered):
+        asyncio.run(asyncio.wait_for(go((one, two)), 25))  # any wait would be 30 s or more
+    assert (len(refused), len(answered)) == (1, 4)
+
+
+def seconds_of_six(**rates: float) -> float:
+    """Return after how long the last of six requests of 11,000 tokens is sent."""
+    long_answer = {**GOOD, "usage": {"prompt_tokens": 10_000, "completion_tokens": 1000}}
+
+    async def go(url: str) -> None:
+        client = EndpointSpec((url,), **rates).open()  # type: ignore[arg-type] # rates are floats
+        await client.complete({}, "key")
+        await asyncio.gather(*(client.complete({}, str(n)) for n in range(5)))
+        await client.aclose()
+
+    with endpoint((200, long_answer, {})) as (url, seen):
+        started = time.monotonic()
+        asyncio.run(go(url))
+    return float(seen[-1]["at"] - started)
+
+
+def test_requests_and_tokens_keep_to_their_rates() -> None:
+    assert seconds_of_six(requests_per_minute=300) > 0.99  # all but the first wait for 0.2 s
+    # The first answer takes 0.55 s of the rate; four more are then thought to take 0.1 s.
+    assert seconds_of_six(tokens_per_minute=1_200_000) > 0.94
 
 
 def test_a_server_that_stays_busy_is_a_failure_with_its_own_words() -> None:

@@ -79,6 +79,18 @@ def test_an_endpoint_that_asks_to_wait_is_left_alone_that_long() -> None:
     assert {endpoint.url for endpoint in fill(pool)} == {first.url}
 
 
+def test_the_only_endpoint_is_left_alone_too_where_it_asks_to_wait() -> None:
+    clock = Clock()
+    pool = EndpointPool(["a"], 8, is_adaptive=False, clock=clock)
+    first = pool.lend()
+    assert first is not None
+    pool.give_back(first, clock.now, refusal("http_503", "", BROKEN, wait_s=5.0))
+    assert not pool.has_room
+    assert pool.lend() is None
+    clock.now += 5
+    assert pool.has_room
+
+
 def test_an_endpoint_that_is_down_is_tried_again_with_one_request() -> None:
     clock = Clock()
     pool = EndpointPool(["a", "b"], 8, clock=clock)

@@ -124,7 +124,9 @@ class ChatClient:
             if outcome.kind == FINAL or errors >= self._spec.attempts or (is_busy and is_tired):
                 return outcome.failure
             longest = min(LONGEST_WAIT_S, self._spec.first_wait_s * 2.0 ** min(tries - 1, 16))
-            await asyncio.sleep(max(outcome.wait_s, rng.uniform(longest / 2, longest)))
+            if outcome.wait_s and self._pool.has_room:
+                continue  # who asked for the wait is left alone meanwhile, another is free
+            await asyncio.sleep(rng.uniform(longest / 2, longest))
 
     def sample(self) -> dict[str, float] | None:
         """Nothing is known of a server that is not ours."""

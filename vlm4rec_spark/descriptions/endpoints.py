@@ -2,7 +2,8 @@
 
 Each endpoint has a limit of its own that follows it, as TCP follows a line: it grows with every
 answer, is halved when the endpoint says it is busy, and an endpoint that fails three times in a row
-is left alone for a while, as long as there is another, and then tried with one request.
+is left alone for a while, as long as there is another, and then tried with one request. One that
+says how long to wait (Retry-After) is left alone that long.
 """
 
 from __future__ import annotations
@@ -84,8 +85,7 @@ class EndpointPool:
 
     def lend(self) -> Endpoint | None:
         """Count a request at the least loaded endpoint that has room now; None: there is none."""
-        now = self._clock()
-        free = [e for e in self.endpoints if e.closed_until <= now and e.has_room]
+        free = self._free()
         if not free:
             return None
         chosen = min(free, key=lambda e: (e.in_flight / e.limit, e.sent))
@@ -93,9 +93,21 @@ class EndpointPool:
         chosen.sent += 1
         return chosen
 
+    @property
+    def has_room(self) -> bool:
+        """Tell whether `take` would not have to wait."""
+        return bool(self._free())
+
+    def _free(self) -> list[Endpoint]:
+        now = self._clock()
+        return [e for e in self.endpoints if e.closed_until <= now and e.has_room]
+
     def give_back(self, endpoint: Endpoint, sent_at: float, outcome: Reply | Refusal) -> None:
         """Note how a request that was sent at `sent_at` ended."""
         endpoint.in_flight -= 1
+        if isinstance(outcome, Refusal):
+            asked_for = self._clock() + outcome.wait_s
+            endpoint.closed_until = max(endpoint.closed_until, asked_for)
         if self._is_adaptive:
             self._learn(endpoint, sent_at, outcome)
         self._changed.set()
@@ -104,7 +116,6 @@ class EndpointPool:
         now = self._clock()
         if isinstance(outcome, Refusal) and outcome.kind == BUSY:
             self._lower(endpoint, sent_at, now)
-            endpoint.closed_until = max(endpoint.closed_until, now + outcome.wait_s)
         elif isinstance(outcome, Refusal) and outcome.kind == BROKEN:
             # Not down to one at a time: where all is lost, that has to show soon.
             self._lower(endpoint, sent_at, now, least=min(self._most, FIRST_LIMIT))
@@ -112,7 +123,7 @@ class EndpointPool:
             doubled = endpoint.failures - FAILURES_TO_CLOSE
             if doubled >= 0 and self._has_other(endpoint, now):
                 closed_s = min(LONGEST_CLOSED_S, FIRST_CLOSED_S * 2.0 ** min(doubled, 10))
-                endpoint.closed_until = now + closed_s
+                endpoint.closed_until = max(endpoint.closed_until, now + closed_s)
                 endpoint.limit = 1.0
         else:
             # A request that is wrong in itself is an answer too: the endpoint is well.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from vlm4rec_spark.descriptions.engine import GENERATE, REQUEST, EngineFailure, Reply
@@ -47,7 +49,8 @@ def read_answer(answer: HttpAnswer, latency_ms: float) -> Reply | Refusal:
     if status != 200:  # noqa: PLR2004 - the one status that carries a completion
         kind = BUSY if status in BUSY_STATUS else BROKEN if status in BROKEN_STATUS else FINAL
         message = f"HTTP {status}: {_error_text(answer.content)}"
-        return refusal(f"http_{status}", message, kind, wait_s=_wait_s(answer.retry_after))
+        wait_s = 0.0 if kind == FINAL else _wait_s(answer.retry_after)
+        return refusal(f"http_{status}", message, kind, wait_s=wait_s)
     try:
         data = json.loads(answer.content)
         choice = data["choices"][0]
@@ -87,11 +90,19 @@ def _bytes(token: dict[str, Any]) -> bytes:
 
 
 def _wait_s(retry_after: str) -> float:
+    """Return the seconds that the header asks for, as a number or as the moment to come back at."""
     try:
         asked = float(retry_after or 0)
-    except ValueError:  # a date: the usual back-off is good enough
-        asked = 0.0
+    except ValueError:
+        asked = _seconds_until(retry_after)
     return max(0.0, min(asked, LONGEST_WAIT_S))
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except ValueError:
+        return 0.0
 
 
 def _error_text(content: bytes) -> str:
