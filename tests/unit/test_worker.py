@@ -18,6 +18,7 @@ from PIL import Image
 from vlm4rec_spark.catalog.fetch import FetchSpec
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.descriptions import fake
+from vlm4rec_spark.descriptions.client import EndpointSpec
 from vlm4rec_spark.descriptions.describer import WorkerSpec
 from vlm4rec_spark.descriptions.engine import STAGES, EngineFailure, Reply
 from vlm4rec_spark.descriptions.fake import FAULTS, FakeSpec
@@ -205,6 +206,20 @@ def test_a_model_trained_again_in_its_folder_is_another_model(tmp_path: Path) ->
     assert model_revision(str(tmp_path), None) != one
     assert model_revision(str(tmp_path), "mine") == "mine"
     assert model_revision("some/model", None) == ""
+
+
+def test_what_the_job_may_send_is_divided_among_its_tasks() -> None:
+    given = ["describe.engine.kind=endpoint", "describe.engine.urls=[http://a/v1, http://b/v1]"]
+    given += ["describe.tasks=4", "describe.engine.max_num_seqs=10"]
+    free = worker_spec(load_config(None, given), "run").engine
+    assert isinstance(free, EndpointSpec)
+    assert (free.requests_per_minute, free.tokens_per_minute) == (None, None)
+    given += ["describe.engine.requests_per_minute=600", "describe.engine.tokens_per_minute=9000"]
+    spec = worker_spec(load_config(None, given), "run")
+    engine = spec.engine
+    assert isinstance(engine, EndpointSpec)
+    assert (engine.requests_per_minute, engine.tokens_per_minute) == (150, 2250)
+    assert (engine.connections, spec.window) == (3, 6)
 
 
 @pytest.mark.parametrize("kind", ["local", "fake"])
