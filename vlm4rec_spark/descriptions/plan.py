@@ -13,6 +13,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from vlm4rec_spark.descriptions.engine import SETTLED_CODES, SETTLED_STAGES
 from vlm4rec_spark.descriptions.local import LocalSpec
 from vlm4rec_spark.descriptions.worker import describing, keyed
+from vlm4rec_spark.errors import ConfigError
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, ENGINE_METRICS, Column, TableSpec
 
 if TYPE_CHECKING:
@@ -244,12 +245,22 @@ def _on_this_task(spec: WorkerSpec) -> Callable[[Batches], Batches]:
 
 
 def task_spec(spec: WorkerSpec) -> WorkerSpec:
-    """Tell the task its number, and bind a local engine to the GPUs Spark gives it, if any."""
+    """Tell the task its number, and bind a local engine to the GPUs Spark gives it, if any.
+
+    Raises:
+        ConfigError: the model is to be split over more GPUs than the task has.
+    """
     context = TaskContext.get()
     gpu = context.resources().get("gpu") if context else None
     engine = spec.engine
     if gpu and isinstance(engine, LocalSpec):
         engine = replace(engine, devices=tuple(gpu.addresses))
+        if (engine.tensor_parallel or 1) > len(engine.devices):
+            raise ConfigError(
+                f"describe.engine.tensor_parallel is {engine.tensor_parallel}, but Spark gives a "
+                f"task {len(engine.devices)} GPU(s); start the application with "
+                f"spark.task.resource.gpu.amount={engine.tensor_parallel}, or lower the key."
+            )
     return replace(spec, engine=engine, partition=context.partitionId() if context else 0)
 
 
