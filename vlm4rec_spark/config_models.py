@@ -105,7 +105,7 @@ class CostConfig(Model):
     output_per_million: Annotated[float, Field(ge=0)] = 0.0
     """Price of a million tokens of answers."""
     gpu_hour: Annotated[float, Field(ge=0)] = 0.0
-    """Price of one server for an hour."""
+    """Price of one server, with all its GPUs, for an hour."""
     max_cost: Annotated[float, Field(gt=0)] | None = None
     """No slice is started that would pass this; null is no limit."""
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from vlm4rec_spark.config_models import CostConfig
-from vlm4rec_spark.descriptions.estimate import Sample, estimate, requests_per_s, told
+from vlm4rec_spark.descriptions.estimate import Sample, estimate, pictures_per_s, told
 
 PRICES = CostConfig(input_per_million=2.0, output_per_million=10.0, gpu_hour=3.0)
 
@@ -19,7 +21,9 @@ def sample(n: int, seed: int = 0) -> Sample:
 
 
 def test_a_sample_without_spread_is_scaled_up_exactly() -> None:
-    even = Sample(np.full(50, 400.0), np.full(50, 100.0), np.full(50, 2.0), 10.0, servers=2)
+    even = Sample(
+        np.full(50, 400.0), np.full(50, 100.0), np.full(50, 2.0), 10.0, servers=2, pictures=3
+    )
     found = estimate(even, 1_000_000, PRICES)
     assert found.hours.value == pytest.approx(1_000_000 / 5 / 3600)
     assert found.gpu_hours.value == pytest.approx(2 * found.hours.value)
@@ -27,7 +31,15 @@ def test_a_sample_without_spread_is_scaled_up_exactly() -> None:
     money = 400 * 2 + 100 * 10 + found.gpu_hours.value * 3
     for part in (found.cost.value, found.cost.low, found.cost.high):
         assert part == pytest.approx(money)
-    assert requests_per_s(even).value == pytest.approx(5)
+    assert pictures_per_s(even).value == pytest.approx(15)
+
+
+def test_a_model_split_over_gpus_takes_them_all_for_the_price_of_its_server() -> None:
+    one = sample(50)
+    alone, split = (estimate(replace(one, gpus=n), 1000, PRICES) for n in (1, 4))
+    assert split.gpu_hours.value == pytest.approx(4 * alone.gpu_hours.value)
+    assert split.gpu_hours.high == pytest.approx(4 * alone.gpu_hours.high)
+    assert (split.hours, split.cost) == (alone.hours, alone.cost)
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:

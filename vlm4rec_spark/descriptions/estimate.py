@@ -22,7 +22,8 @@ Row = npt.NDArray[np.float64]
 class Sample:
     """What a sample of requests took; the three arrays have one number for each request.
 
-    `seconds` is from the first request to the last answer, over all `servers`.
+    `seconds` is from the first request to the last answer, over all `servers` with `gpus` GPUs
+    each; `pictures` is how many a request shows, on average.
     """
 
     tokens_in: Row
@@ -30,6 +31,8 @@ class Sample:
     latency_s: Row
     seconds: float
     servers: int = 1
+    gpus: int = 1
+    pictures: float = 1.0
 
     def __len__(self) -> int:
         """Return the number of requests."""
@@ -57,13 +60,13 @@ class Estimate:
     cost: Range
 
 
-def requests_per_s(sample: Sample) -> Range:
+def pictures_per_s(sample: Sample) -> Range:
     """Return the rate of the sample.
 
     The interval is that of the mean latency: at a fixed number in flight the rate is that number
     divided by it (Little's law).
     """
-    rate = len(sample) / sample.seconds
+    rate = sample.pictures * len(sample) / sample.seconds
     means = _resampled(sample.latency_s)
     rates = rate * sample.latency_s.mean() / np.maximum(means, 1e-12)
     return _range(rate, rates)
@@ -87,22 +90,21 @@ def estimate(sample: Sample, requests: int, prices: CostConfig, seed: int = 0) -
     latency, all_latency = means(sample.latency_s)
     hours = requests * sample.seconds / n / 3600
     all_hours = hours * all_latency / max(latency, 1e-12)
-    gpu_hours, all_gpu = hours * sample.servers, all_hours * sample.servers
-    millions = requests / 1e6
+    gpus, millions = sample.servers * sample.gpus, requests / 1e6
 
-    def money(t_in: float | Row, t_out: float | Row, gpu: float | Row) -> float | Row:
+    def money(t_in: float | Row, t_out: float | Row, hours: float | Row) -> float | Row:
         tokens = t_in * prices.input_per_million + t_out * prices.output_per_million
-        return tokens * millions + gpu * prices.gpu_hour
+        return tokens * millions + hours * sample.servers * prices.gpu_hour
 
     return Estimate(
         requests,
         _range(hours, all_hours),
-        _range(gpu_hours, all_gpu),
+        _range(hours * gpus, all_hours * gpus),
         _range(millions * tokens_in, millions * all_in),
         _range(millions * tokens_out, millions * all_out),
         _range(
-            float(money(tokens_in, tokens_out, gpu_hours)),
-            np.asarray(money(all_in, all_out, all_gpu), np.float64),
+            float(money(tokens_in, tokens_out, hours)),
+            np.asarray(money(all_in, all_out, all_hours), np.float64),
         ),
     )
 

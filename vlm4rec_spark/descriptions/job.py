@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
@@ -14,7 +15,7 @@ from vlm4rec_spark.catalog.job import pictures
 from vlm4rec_spark.catalog.sources import read_source
 from vlm4rec_spark.descriptions import duplicates, plan
 from vlm4rec_spark.descriptions.duplicates import FOLLOWERS
-from vlm4rec_spark.descriptions.estimate import estimate, requests_per_s, told
+from vlm4rec_spark.descriptions.estimate import estimate, pictures_per_s, told
 from vlm4rec_spark.descriptions.report import Tally, Wanted, check_failures, report
 from vlm4rec_spark.descriptions.slices_job import Slices, Work, sample_of
 from vlm4rec_spark.descriptions.specs import worker_spec
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from vlm4rec_spark.descriptions.describer import WorkerSpec
+    from vlm4rec_spark.descriptions.estimate import Sample
     from vlm4rec_spark.runs import RunContext, RunReport
 
 logger = logging.getLogger(__name__)
@@ -192,21 +194,52 @@ def _popularity(context: RunContext) -> DataFrame | None:
 def estimate_stage(context: RunContext, sample: int) -> list[str]:
     """Describe a sample of what is pending, and return in words what the rest and all will take.
 
-    The sample's answers are kept: the next run does not send them again.
+    The sample's answers are kept: the next run does not send them again. Requests that take a
+    near-duplicate's answer cost nothing and are not counted.
 
     Raises:
         EngineError: the model server or endpoint cannot be used at all.
         FailureRateError: more of the sample failed than allowed.
     """
     counts = run(context, sample).counts
-    log = delta.read(context.spark, DESCRIPTIONS_LOG, context.names)
-    took = sample_of(log.where(log["run_id"] == context.run_id))
+    took = _sample(context)
     if took is None:
-        return [f"Nothing to estimate: {counts['wanted']:,} requests wanted, none to send."]
-    prices, rate = context.config.describe.cost, requests_per_s(took)
-    told_rate = f"{rate.value:.2f} requests/s ({rate.low:.2f} to {rate.high:.2f})"
+        return [
+            f"Nothing to estimate: {counts['wanted']:,} requests wanted, none was answered now."
+        ]
+    waiting, copied = _free(context)
+    prices, rate = context.config.describe.cost, pictures_per_s(took)
+    told_rate = f"{rate.value:.2f} pictures/s ({rate.low:.2f} to {rate.high:.2f})"
+    on = f"{took.servers} server(s) of {took.gpus} GPU(s)"
     return [
-        f"Sample: {len(took):,} requests, {told_rate}, {took.servers} server(s); 95 % intervals.",
-        *told("Still pending", estimate(took, counts["left"], prices)),
-        *told("The whole catalogue", estimate(took, counts["wanted"], prices)),
+        f"Sample: {len(took):,} requests, {told_rate}, {on}; 95 % intervals.",
+        *told("Still pending", estimate(took, counts["left"] - waiting, prices)),
+        *told("The whole catalogue", estimate(took, counts["wanted"] - waiting - copied, prices)),
     ]
+
+
+def _sample(context: RunContext) -> Sample | None:
+    """Return what the requests took that this run sent; None where none was answered."""
+    log = delta.read(context.spark, DESCRIPTIONS_LOG, context.names)
+    answered = log.where((log["run_id"] == context.run_id) & log["latency_ms"].isNotNull())
+    took = sample_of(answered)
+    row = answered.selectExpr(
+        "avg(size(picture_hashes)) AS pictures",
+        # A local server's name ends in its GPUs, where Spark gave it some.
+        "max(size(split(server, '/'))) - 1 AS gpus",
+    ).first()
+    if took is None or row is None:
+        return None
+    split_over = context.config.describe.engine.tensor_parallel or 1
+    return replace(took, pictures=row["pictures"], gpus=max(row["gpus"], split_over))
+
+
+def _free(context: RunContext) -> tuple[int, int]:
+    """Return how many requests wait for a near-duplicate's answer, and how many have one."""
+    if context.config.describe.near_duplicates is None:
+        return 0, 0
+    items, descriptions, _ = _read(context)
+    followers = delta.read(context.spark, FOLLOWERS, context.names)
+    waiting = _pending(context).join(followers, "request_key", "left_semi")
+    copied = descriptions.where("copied_from IS NOT NULL").join(items, "request_key", "left_semi")
+    return waiting.count(), copied.count()
