@@ -65,6 +65,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         # PySpark looks for a server that it started itself on one port only; several test
         # processes need one each.
         patch.setattr(DefaultChannelBuilder, "default_port", staticmethod(lambda: port))
+        patch.setenv("VLM4REC_TEST_KEY", "sk-told-to-nobody")  # workers see what Java starts with
         session = build_session(
             "vlm4rec-tests",
             remote=remote,

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
 
 from tests.describe_shop import Run, Shop
+from tests.loopback import Answering, Loopback
 from vlm4rec_spark import delta, testing
 from vlm4rec_spark.catalog import job as catalog_job
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.descriptions.duplicates import followers
-from vlm4rec_spark.descriptions.job import run
+from vlm4rec_spark.descriptions.job import estimate_stage, run
 from vlm4rec_spark.descriptions.plan import QUEUE
 from vlm4rec_spark.errors import FailureRateError
-from vlm4rec_spark.runs import RunContext
-from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, ITEMS
+from vlm4rec_spark.runs import RunContext, record
+from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, ITEMS, RUNS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -138,6 +142,82 @@ def test_too_many_failures_fail_the_run_after_the_commit(shop: Shop) -> None:
         shop.describe(*settings)
     statuses = {row["status"] for row in shop.rows().values()}
     assert statuses == {"ok", "error"}
+
+
+def test_a_full_run_takes_what_the_estimate_of_a_sample_said(shop: Shop) -> None:
+    shop.hashes = dict.fromkeys(("k", "l", "m"), 7)
+    shop.show(**{item: n for n, item in enumerate("abcdefghijklm")})
+    # A token costs 1, so that few rows give figures that can be read.
+    prices = ("describe.cost.input_per_million=1000000", "describe.cost.output_per_million=1000000")
+    settings = ("describe.near_duplicates=0", *prices)
+    lines = estimate_stage(shop.context(*settings), 6)
+    pending, whole = (Told(lines, name) for name in ("Still pending", "The whole catalogue"))
+    assert "pictures/s" in lines[0]
+    assert (pending.requests, whole.requests) == (5, 11)  # k and l have the words of m
+
+    full = run(shop.context(*settings))
+    assert full.counts["requests"] == 5
+    log = delta.read(shop.spark, DESCRIPTIONS_LOG, shop.names).collect()
+    assert len({row["request_key"] for row in log}) == len(log) == 13
+    every = [sum(row[name] or 0 for row in log) for name in ("tokens_in", "tokens_out")]
+    rest = [full.counts[name] for name in ("tokens_in", "tokens_out")]
+    for told, tokens, cost in ((pending, rest, full.figures["cost"]), (whole, every, sum(every))):
+        for name, n in zip(("million tokens in", "million tokens out"), tokens, strict=True):
+            low, high = told.interval(name)
+            assert round(low - 0.001, 3) <= n / 1e6 <= round(high + 0.001, 3)
+        low, high = told.interval("cost")
+        assert low - 0.01 <= cost <= high + 0.01
+        assert high < 1.2 * low
+
+
+class Told:
+    """One of the parts an estimate prints, read as people read it."""
+
+    def __init__(self, lines: list[str], name: str) -> None:
+        (heading,) = (n for n, line in enumerate(lines) if line.startswith(name))
+        self.requests = int(lines[heading].split(": ")[1].split()[0].replace(",", ""))
+        self.lines = lines[heading + 1 : heading + 6]
+
+    def interval(self, label: str) -> tuple[float, float]:
+        """Return the lowest and the highest that a figure may be."""
+        (line,) = (line for line in self.lines if line.strip().startswith(label))
+        low, high = line.partition("(")[2].rstrip(")").replace(",", "").split(" to ")
+        return float(low), float(high)
+
+
+class Echoing(Answering):
+    """An endpoint that refuses everybody, and repeats the key it was shown."""
+
+    keys: ClassVar[list[str]] = []
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.keys.append(self.headers["Authorization"])
+        told = json.dumps({"error": {"message": f"not a key of ours: {self.keys[-1]}"}})
+        self.reply(401, told.encode())
+
+
+def test_a_key_that_an_endpoint_echoes_is_in_no_table_and_no_log(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    shop.show(a=1, b=2)
+    with Loopback(Echoing) as server:
+        context = shop.context(
+            *("describe.engine.kind=endpoint", f"describe.engine.urls=[{server.address}]"),
+            "describe.engine.api_key_env=VLM4REC_TEST_KEY",
+        )
+        record(context, run(context))
+    key = os.environ["VLM4REC_TEST_KEY"]
+    assert Echoing.keys == [f"Bearer {key}"] * 2
+    told = {row["error_message"] for row in shop.rows().values()}
+    assert told == {"HTTP 401: not a key of ours: Bearer ***"}
+    assert caplog.records
+    assert key not in caplog.text
+    for table in (DESCRIPTIONS, DESCRIPTIONS_LOG, RUNS):
+        rows = delta.read(shop.spark, table, shop.names).collect()
+        assert rows, table.name
+        assert key not in str(rows)
 
 
 def test_pictures_inside_the_source_are_read_once_for_all_slices(
