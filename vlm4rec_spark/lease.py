@@ -9,17 +9,17 @@ import contextlib
 import logging
 import os
 import platform
-import random
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.errors import BusyError
-from vlm4rec_spark.spark_errors import CONFLICT
+from vlm4rec_spark.spark_errors import despite_others
 from vlm4rec_spark.table_spec import quoted
 from vlm4rec_spark.tables import LEASES
 
@@ -33,7 +33,6 @@ STALE_S = 180.0
 """A holder that shows no sign of life for so long is taken for dead."""
 
 POLL_S = 5.0
-WRITE_ATTEMPTS = 5
 
 
 class Lease:
@@ -41,24 +40,27 @@ class Lease:
 
     def __init__(self, context: RunContext, job: str) -> None:
         """Name the job; nothing is taken yet."""
-        self._spark, self._names = context.spark, context.names
-        self._job, self._run_id = job, context.run_id
+        self._context, self._job = context, job
+        self._spark, self._names, self._run_id = context.spark, context.names, context.run_id
         self._process = f"{platform.node()} {os.getpid()} {_start_of(os.getpid())}"
         self._done = threading.Event()
         # A renewal under way must not meet the giving back: the two would conflict in Delta's log.
         self._writing = threading.Lock()
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> Iterator[RunContext]:
         """Take the lease, renew it in the background, and give it back.
 
         Raises:
             BusyError: another run of the job is at work.
+
+        Returns:
+            The run's context, which now can ask whether the lease is still held.
         """
         self._take()
         threading.Thread(target=self._renew_always, name="vlm4rec-lease", daemon=True).start()
         try:
-            yield
+            yield replace(self._context, check_lease=self._check_held)
         finally:
             self._done.set()
             with self._writing:
@@ -120,6 +122,17 @@ class Lease:
         if holder and holder["process"] != self._process:
             raise BusyError(self._told(holder))
 
+    def _check_held(self) -> None:
+        """Raise BusyError where this run stood still for so long that another has taken over."""
+        holder = self._holder()
+        if holder and (holder["holder"], holder["process"]) == (self._run_id, self._process):
+            return
+        raise BusyError(
+            f"Run {self._run_id} of {self._job} stops: it showed no sign of life for more than "
+            f"{STALE_S:.0f} s, and another run took its place. What it committed is whole. "
+            + (self._told(holder) if holder else "Run this job again; it goes on from there.")
+        )
+
     def _renew_always(self) -> None:
         while not self._done.wait(RENEW_S):
             try:
@@ -140,19 +153,9 @@ class Lease:
         )
 
     def _write(self, statement: str) -> int:
-        """Change the row, and return how many were; values are literals, as Delta wants them here.
-
-        Leases of several jobs are in one table, and Delta may let only one be written at a time.
-        """
-        attempt = 1
-        while True:
-            try:
-                return int(self._spark.sql(statement).collect()[0]["num_affected_rows"])
-            except Exception as error:
-                if attempt == WRITE_ATTEMPTS or not CONFLICT.search(str(error)):
-                    raise
-            attempt += 1
-            time.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - apart from the other writer
+        """Change the row, and return how many were; values are literals, as Delta wants them."""
+        (row,) = despite_others(lambda: self._spark.sql(statement).collect())
+        return int(row["num_affected_rows"])
 
 
 def _start_of(pid: int) -> str | None:

@@ -111,10 +111,10 @@ class Pipeline:
             BusyError: a catalog job is at work on the same tables.
             Vlm4RecError: what was seen, what was expected, what to do.
         """
-        with in_our_words(), Lease(self.context, "catalog_job").held():
-            record(self.context, import_module("vlm4rec_spark.catalog.job").run(self.context))
+        with in_our_words(), Lease(self.context, "catalog_job").held() as context:
+            record(context, import_module("vlm4rec_spark.catalog.job").run(context))
             stage = import_module("vlm4rec_spark.descriptions.job").estimate_stage
-            return cast("list[str]", stage(self.context, sample))
+            return cast("list[str]", stage(context, sample))
 
     def publish(self, *, dry_run: bool = False) -> RunReport:
         """Hand lists, neighbours and attributes to the places under `publish`.
@@ -123,7 +123,7 @@ class Pipeline:
             dry_run: count the rows and write nothing.
         """
         with in_our_words():
-            return self._stage("publish", dry_run=dry_run)
+            return _stage(self.context, "publish", dry_run=dry_run)
 
     def search(
         self,
@@ -186,25 +186,26 @@ class Pipeline:
         return delta.read(self.context.spark, spec_named(name), self.context.names)
 
     def _run(self, name: str, stages: Sequence[str]) -> RunReport:
-        with in_our_words(), Lease(self.context, name).held():
+        with in_our_words(), Lease(self.context, name).held() as context:
             for stage in stages:
                 job = import_module(f"vlm4rec_spark.{stage}.job")
                 if isinstance(job, Checked):
-                    job.check(self.context)
-            return combine(name, [self._stage(stage) for stage in stages])
+                    job.check(context)
+            return combine(name, [_stage(context, stage) for stage in stages])
 
-    def _stage(self, stage: str, **arguments: bool) -> RunReport:
-        """Run one stage; its log lines and its Spark queries carry the run and the stage."""
-        job: Any = import_module(f"vlm4rec_spark.{stage}.job")
-        with tagged(self.context.spark, self.context.run_id, stage):
-            logger.info("stage %s starts (run %s)", stage, self.context.run_id)
-            report: RunReport = job.run(self.context, **arguments)
-            if not arguments.get("dry_run"):
-                record(self.context, report)
-                commit = {"git_commit": git_commit()}
-                track(self.context.config, self.context.run_id, report, commit)
-            logger.info("stage %s: %.1f s, %s", stage, report.seconds, report.bottleneck)
-        return report
+
+def _stage(context: RunContext, stage: str, **arguments: bool) -> RunReport:
+    """Run one stage; its log lines and its Spark queries carry the run and the stage."""
+    job: Any = import_module(f"vlm4rec_spark.{stage}.job")
+    with tagged(context.spark, context.run_id, stage):
+        context.check_lease()
+        logger.info("stage %s starts (run %s)", stage, context.run_id)
+        report: RunReport = job.run(context, **arguments)
+        if not arguments.get("dry_run"):
+            record(context, report)
+            track(context.config, context.run_id, report, {"git_commit": git_commit()})
+        logger.info("stage %s: %.1f s, %s", stage, report.seconds, report.bottleneck)
+    return report
 
 
 def combine(name: str, reports: Sequence[RunReport]) -> RunReport:

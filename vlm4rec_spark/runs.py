@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from vlm4rec_spark import __version__, delta
+from vlm4rec_spark.spark_errors import despite_others
 from vlm4rec_spark.tables import RUNS
 
 if TYPE_CHECKING:
@@ -31,12 +32,17 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class RunContext:
-    """Everything a stage needs."""
+    """Everything a stage needs.
+
+    `check_lease` raises BusyError where another run has taken this one's place; whoever works for
+    long asks before going on.
+    """
 
     spark: SparkSession
     config: Config
     names: TableNames
     run_id: str
+    check_lease: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,8 @@ def record(context: RunContext, report: RunReport) -> None:
         "bottleneck": report.bottleneck,
     }
     table = pa.Table.from_pylist([row], schema=RUNS.arrow_schema())
-    delta.upsert(context.spark.createDataFrame(table), RUNS, context.names)
+    rows = context.spark.createDataFrame(table)
+    despite_others(lambda: delta.upsert(rows, RUNS, context.names))
 
 
 def versions(spark_version: str) -> dict[str, str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from vlm4rec_spark import errors
 from vlm4rec_spark.errors import BusyError, MissingExtraError, StorageError, Vlm4RecError
@@ -16,6 +19,25 @@ DISK_FULL = re.compile(
     r"No space left on device|Disk quota exceeded|DiskFull|File too large", re.IGNORECASE
 )
 CONFLICT = re.compile(r"\[?(DELTA_CONCURRENT_\w+|Concurrent\w+Exception)")
+WRITE_ATTEMPTS = 5
+
+Written = TypeVar("Written")
+
+
+def despite_others(write: Callable[[], Written]) -> Written:
+    """Write, and again where another writer's commit came in between.
+
+    Rows of several jobs are in one table, and Delta may let only one of them be written at a time.
+    """
+    attempt = 1
+    while True:
+        try:
+            return write()
+        except Exception as error:
+            if attempt == WRITE_ATTEMPTS or not CONFLICT.search(str(error)):
+                raise
+        attempt += 1
+        time.sleep(random.uniform(0.1, 0.5))  # noqa: S311 - apart from the other writer
 
 
 def translated(error: Exception) -> Vlm4RecError | None:

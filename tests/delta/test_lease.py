@@ -14,6 +14,7 @@ import pytest
 from vlm4rec_spark import delta, lease
 from vlm4rec_spark.errors import BusyError
 from vlm4rec_spark.lease import Lease
+from vlm4rec_spark.pipeline import Pipeline
 from vlm4rec_spark.tables import LEASES
 
 if TYPE_CHECKING:
@@ -53,6 +54,39 @@ def test_the_lease_of_a_run_that_was_killed_is_taken_over_at_once(context: RunCo
     dead._take()
     with Lease(context, "job").held():
         assert holders(context) == ["test-run"]
+
+
+def test_a_catalog_run_beside_another_is_told_who_is_at_work(context: RunContext) -> None:
+    second = Pipeline(context.spark, context.config)
+    is_told = pytest.raises(BusyError, match=r"Run test-run of catalog_job .* Run this job again")
+    with Lease(context, "catalog_job").held(), is_told:
+        second.catalog()
+
+
+def test_a_run_that_stood_still_until_another_took_its_place_is_told_so(
+    context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_S", 1e6)
+    with Lease(context, "job").held() as mine:
+        mine.check_lease()
+        monkeypatch.setattr(lease, "STALE_S", -1.0)
+        other = Lease(replace(context, run_id="another"), "job")
+        other._process = "elsewhere 1 1"
+        other._take()
+        with pytest.raises(BusyError, match=r"Run test-run of job stops.* Run another of job"):
+            mine.check_lease()
+    assert holders(context) == ["another"]
+
+
+def test_under_a_lost_lease_no_stage_starts(
+    context: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_: Lease) -> None:
+        raise BusyError("another run took its place")
+
+    monkeypatch.setattr(Lease, "_check_held", lost)
+    with pytest.raises(BusyError, match="took its place"):
+        Pipeline(context.spark, context.config).catalog()
 
 
 def test_of_two_that_start_together_one_works(context: RunContext) -> None:

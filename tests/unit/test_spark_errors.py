@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from vlm4rec_spark.errors import BusyError, EngineError, StorageError, Vlm4RecError
-from vlm4rec_spark.spark_errors import in_our_words, translated
+from vlm4rec_spark.spark_errors import WRITE_ATTEMPTS, despite_others, in_our_words, translated
 
 CLASSIC = """An error occurred while calling o312.saveAsTable.
 : org.apache.spark.SparkException: Job aborted due to stage failure: Lost task 0.3 in stage 9.0:
@@ -51,3 +51,29 @@ def test_what_is_not_known_is_left_as_it_is() -> None:
         raise ZeroDivisionError("x")
     with pytest.raises(EngineError), in_our_words():
         raise EngineError("x")
+
+
+class Contested:
+    """A write that fails so often."""
+
+    def __init__(self, failures: int, text: str) -> None:
+        self.failures, self.text, self.tries = failures, text, 0
+
+    def __call__(self) -> str:
+        self.tries += 1
+        if self.tries <= self.failures:
+            raise RuntimeError(self.text)
+        return "written"
+
+
+def test_a_write_that_meets_another_writer_s_is_tried_again_for_a_while_and_no_other_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    conflict = "[DELTA_CONCURRENT_APPEND] Files were added"
+    assert despite_others(Contested(2, conflict)) == "written"
+    endless, other = Contested(99, conflict), Contested(99, "no such column")
+    for write in (endless, other):
+        with pytest.raises(RuntimeError, match=r"Files were added|no such column"):
+            despite_others(write)
+    assert (endless.tries, other.tries) == (WRITE_ATTEMPTS, 1)
