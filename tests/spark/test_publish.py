@@ -83,7 +83,8 @@ def fill_catalogue(spark: SparkSession, names: TableNames) -> None:
     item = {"item_id": "a", "title": "'; DROP TABLE x --", "available": True, "request_key": "k",
             "first_seen": NOW, "updated_at": NOW}  # fmt: skip
     write(spark, names, ITEMS, [item, {**item, "item_id": "b", "request_key": None}])
-    seen = [("colour", {"value": "red", "confidence": 0.9}), ("cut", {"value": None})]
+    seen = [("colour", {"value": "red", "confidence": 0.9}), ("cut", {"value": None}),
+            ("fit", {"value": "slim", "confidence": 0.3})]  # fmt: skip
     described = {"request_key": "k", "status": "ok", "description": "Red.", "attributes": seen,
                  "model": "m@1", "described_at": NOW}  # fmt: skip
     write(spark, names, DESCRIPTIONS, [described])
@@ -111,7 +112,8 @@ def test_lists_neighbours_and_attributes_arrive_and_a_rerun_changes_nothing(
     tables = (
         "publish.tables=[recommendations,similar_items,complements,item_attributes,item_features]"
     )
-    report = job.run(context_for(spark, names, shop, tables))
+    sure = "describe.min_confidence=0.5"
+    report = job.run(context_for(spark, names, shop, tables, sure))
     assert report.counts["recommendations_changed"] == USERS * LENGTH
     assert len(shop.rows(LISTS)) == USERS * LENGTH
     assert shop.rows(
@@ -125,9 +127,15 @@ def test_lists_neighbours_and_attributes_arrive_and_a_rerun_changes_nothing(
         ("colour", "red", NOW)
     ]
     assert shop.rows("SELECT item_id, slot FROM vlm4rec.complements") == [("b", "shoes")]
-    again = job.run(context_for(spark, names, shop, tables, run="r2"))
+    again = job.run(context_for(spark, names, shop, tables, sure, run="r2"))
     assert {name: n for name, n in again.counts.items() if n} == {}
     assert shop.rows("SELECT count(DISTINCT run_id) FROM vlm4rec.publications") == [(1,)]
+    features = "publish.tables=[item_features]"
+    unsure = job.run(context_for(spark, names, shop, features, run="r3"))
+    assert unsure.counts["item_features_changed"] == 1
+    assert shop.rows("SELECT feature FROM vlm4rec.item_features ORDER BY 1") == [
+        ("colour",), ("fit",)
+    ]  # fmt: skip
 
 
 def test_readers_see_the_run_before_or_this_one_but_never_a_mixture(

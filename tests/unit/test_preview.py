@@ -13,6 +13,7 @@ from vlm4rec_spark.config import load_config
 from vlm4rec_spark.errors import ConfigError
 from vlm4rec_spark.preview.app import application
 from vlm4rec_spark.preview.rules import Rule, parsed
+from vlm4rec_spark.preview.shop import Shop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,14 @@ def test_an_item_shows_what_the_model_saw_and_its_neighbours_in_each_space(
     assert "not visible" in text
     assert text.count("similarity") == 2 * 8
     assert text.index("Neighbours by caption") < text.index("Neighbours by title")
+
+
+def test_an_attribute_that_the_model_was_not_sure_of_is_not_shown(tmp_path: Path) -> None:
+    config, first = write_shop(tmp_path), testing.item_id(1)
+    picky = config.describe.model_copy(update={"min_confidence": 0.95})
+    shop = Shop(config.model_copy(update={"describe": picky}))
+    # The confidence of a colour is .9; of the others none was told.
+    assert [a.name for a in shop.items([first])[first].attributes] == ["cut", "sleeves"]
 
 
 def test_hostile_titles_and_ids_are_text_on_every_page(page: TestClient) -> None:

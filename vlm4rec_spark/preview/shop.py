@@ -131,7 +131,10 @@ class Shop:
         for row in self._rows("images", _among("item_id", wanted)):
             if row["status"] == "ok":
                 pictures[row["item_id"]] = pictures.get(row["item_id"], 0) + 1
-        return {row["item_id"]: _item(row, told.get(row["request_key"]), pictures) for row in rows}
+        sure = self.config.describe.min_confidence
+        return {
+            row["item_id"]: _item(row, told.get(row["request_key"]), pictures, sure) for row in rows
+        }
 
     def newest(self, n: int) -> list[Item]:
         """Return the items that the shop had last."""
@@ -310,8 +313,12 @@ def _vectors(
 
 
 def _item(
-    row: Mapping[str, Any], told: Mapping[str, Any] | None, pictures: Mapping[str, int]
+    row: Mapping[str, Any],
+    told: Mapping[str, Any] | None,
+    pictures: Mapping[str, int],
+    min_confidence: float,
 ) -> Item:
+    """Return an item with the attributes that lists know, too: those the model was sure of."""
     seen = dict(told["attributes"] or []) if told else {}
     return Item(
         item_id=row["item_id"],
@@ -323,7 +330,9 @@ def _item(
         first_seen=row["first_seen"],
         description=told["description"] if told else None,
         attributes=tuple(
-            Attribute(name, said["value"], said["confidence"]) for name, said in seen.items()
+            Attribute(name, said["value"], said["confidence"])
+            for name, said in seen.items()
+            if said["confidence"] is None or said["confidence"] >= min_confidence
         ),
         n_pictures=pictures.get(row["item_id"], 0),
     )

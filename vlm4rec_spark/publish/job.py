@@ -17,6 +17,7 @@ from vlm4rec_spark.publish.plan import in_slice, nested, published
 from vlm4rec_spark.publish.postgres import PostgresTarget, connected, jdbc_options, state_text
 from vlm4rec_spark.publish.published import PREVIEWED, PUBLISHED, PublishedTable
 from vlm4rec_spark.runs import RunReport
+from vlm4rec_spark.tables import DESCRIPTIONS
 from vlm4rec_spark.topk.snapshot import snapshots
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ def _pinned(context: RunContext, table: PublishedTable) -> tuple[DataFrame, str]
         version = delta.last_version(spark, spec, names)
         sources[spec.name] = delta.read_version(spark, spec, names, version)
         versions[spec.name] = f"{delta.table_id(spark, spec, names)}@{version}"
-    return published(table, sources), state_text(versions)
+    min_confidence = context.config.describe.min_confidence
+    if DESCRIPTIONS in table.sources:
+        versions["min_confidence"] = str(min_confidence)
+    return published(table, sources, min_confidence), state_text(versions)
 
 
 def _into_postgres(

@@ -7,23 +7,28 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
+from vlm4rec_spark.descriptions.plan import sure_attributes
+
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
     from vlm4rec_spark.publish.published import PublishedTable
 
 
-def published(table: PublishedTable, sources: Mapping[str, DataFrame]) -> DataFrame:
+def published(
+    table: PublishedTable, sources: Mapping[str, DataFrame], min_confidence: float
+) -> DataFrame:
     """Return the rows of a published table.
 
     Args:
         table: which one.
         sources: name of each source table -> its rows, all of one moment.
+        min_confidence: attributes that the model was less sure of are left out.
     """
     if table.name == "item_attributes":
-        frame = _item_attributes(sources["items"], sources["descriptions"])
+        frame = _item_attributes(_described(sources, min_confidence))
     elif table.name == "item_features":
-        frame = _item_features(sources["items"], sources["descriptions"])
+        frame = _item_features(_described(sources, min_confidence))
     else:
         frame = sources[table.name]
     return frame.select(*table.column_names)
@@ -48,32 +53,27 @@ def nested(table: PublishedTable, rows: DataFrame) -> DataFrame:
     )
 
 
-def _described(items: DataFrame, descriptions: DataFrame) -> DataFrame:
-    good = descriptions.where("status = 'ok'").select(
-        "request_key", "description", F.col("attributes").alias("seen"), "model", "described_at"
-    )
-    return items.join(good, "request_key", "left")
+def _described(sources: Mapping[str, DataFrame], min_confidence: float) -> DataFrame:
+    """Return the items with what is visible and sure of them as `seen`."""
+    sure = sure_attributes("attributes", min_confidence)
+    visible = F.map_filter(sure, lambda _, a: a["value"].isNotNull())
+    good = sources["descriptions"].where("status = 'ok'")
+    good = good.select("request_key", "description", visible.alias("seen"), "model", "described_at")
+    return sources["items"].join(good, "request_key", "left")
 
 
-def _visible(column: str) -> Column:
-    return F.map_filter(column, lambda _, a: a["value"].isNotNull())
+def _item_attributes(described: DataFrame) -> DataFrame:
+    return described.withColumn("attributes", F.to_json("seen"))
 
 
-def _item_attributes(items: DataFrame, descriptions: DataFrame) -> DataFrame:
-    visible = F.to_json(_visible("seen"))
-    return _described(items, descriptions).withColumn("attributes", visible)
-
-
-def _item_features(items: DataFrame, descriptions: DataFrame) -> DataFrame:
+def _item_features(described: DataFrame) -> DataFrame:
     """Return the long form for feature stores: a row per item and visible attribute."""
-    return (
-        _described(items, descriptions)
-        .select("item_id", "described_at", F.explode(_visible("seen")).alias("feature", "seen"))
-        .select(
-            "item_id",
-            "feature",
-            F.col("seen.value").alias("value"),
-            F.col("seen.confidence").alias("confidence"),
-            F.col("described_at").alias("event_timestamp"),
-        )
+    return described.select(
+        "item_id", "described_at", F.explode("seen").alias("feature", "seen")
+    ).select(
+        "item_id",
+        "feature",
+        F.col("seen.value").alias("value"),
+        F.col("seen.confidence").alias("confidence"),
+        F.col("described_at").alias("event_timestamp"),
     )
