@@ -46,16 +46,19 @@ class Shop:
         self.runs = 0
         self.hashes: dict[str, int] = {}
         """Perceptual hashes of items' pictures; of the others it is not known."""
+        self.days: dict[str, int] = {}
+        """Days on which items were first seen, where it is not the day after the one before."""
 
     def show(self, **seeds: int | None) -> None:
         """Set the picture of each item by a seed; None is an item without a picture.
 
-        Each item was first seen a day after the one before.
+        Each item was first seen a day after the one before, unless `days` says otherwise.
         """
         items: list[dict[str, Any]] = [
-            {"item_id": i, "title": f"item {i}", "available": True, "first_seen": DAY * n + START}
+            {"item_id": i, "title": f"item {i}", "available": True,
+             "first_seen": START + DAY * self.days.get(i, n)}
             for n, i in enumerate(seeds)
-        ]
+        ]  # fmt: skip
         images = [self._image(i, seed) for i, seed in seeds.items() if seed is not None]
         delta.create_table(self.spark, ITEMS, self.names)
         known = {

@@ -107,7 +107,8 @@ class CostConfig(Model):
     gpu_hour: Annotated[float, Field(ge=0)] = 0.0
     """Price of one server, with all its GPUs, for an hour."""
     max_cost: Annotated[float, Field(gt=0)] | None = None
-    """No slice is started that would pass this; null is no limit."""
+    """No slice is started that would pass this by the price of those before; the first has 200
+    requests at most. null is no limit."""
 
 
 class DescribeConfig(Model):
@@ -137,7 +138,8 @@ class DescribeConfig(Model):
     min_rows_for_failure_rate: Positive = 100
     """Runs with fewer rows are not failed by the rate."""
     min_confidence: Share = 0.0
-    """Attributes the model was less sure of are stored, but not used in texts, reasons, rules."""
+    """Attributes the model was less sure of are stored, but not used in texts, reasons, rules, nor
+    published."""
 
     @model_validator(mode="after")
     def _categories_for_two_stages(self) -> DescribeConfig:

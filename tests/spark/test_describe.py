@@ -6,10 +6,13 @@ import json
 import logging
 import os
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.describe_shop import Run, Shop
@@ -17,14 +20,18 @@ from tests.loopback import Answering, Loopback
 from vlm4rec_spark import delta, testing
 from vlm4rec_spark.catalog import job as catalog_job
 from vlm4rec_spark.config import load_config
+from vlm4rec_spark.descriptions import job, plan, slices_job
 from vlm4rec_spark.descriptions.duplicates import followers
 from vlm4rec_spark.descriptions.job import estimate_stage, run
 from vlm4rec_spark.descriptions.plan import QUEUE
-from vlm4rec_spark.errors import FailureRateError
-from vlm4rec_spark.runs import RunContext, record
+from vlm4rec_spark.descriptions.slices_job import AT_A_TIME
+from vlm4rec_spark.errors import BusyError, FailureRateError
+from vlm4rec_spark.runs import RunContext, RunReport, record
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, ITEMS, RUNS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyspark.sql import SparkSession
 
     from vlm4rec_spark.delta import TableNames
@@ -49,8 +56,9 @@ class Life:
     """Item a has another picture."""
     two_requests: Run
     """With other settings of the engine, and a budget."""
-    one_slice: Run
-    """Two items are new, and a slice costs all that there is."""
+    popular_first: Run
+    """Three items are new since one day, which people have looked at, or not; a slice costs all
+    that there is."""
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +86,27 @@ def life(
     other = ("describe.engine.max_tokens=99", "describe.slice_rows=1")
     two_requests = shop.describe(*other, "describe.max_requests=2")
     costly = ("describe.cost.output_per_million=1000000", "describe.cost.max_cost=1")
-    shop.show(a=3, b=2, c=2, d=None, e=4, f=5, g=6)
-    one_slice = shop.describe(*other, *costly)
+    shop.days = dict.fromkeys("fgh", 9)
+    shop.show(a=3, b=2, c=2, d=None, e=4, f=5, g=6, h=7)
+    views = write_views(shop.folder, f=1, g=2, a=3)
+    popular_first = shop.describe(*other, *costly, *views)
     return Life(
-        *(first, after_a_crash, attempts, nothing_new, commits, changed, two_requests, one_slice)
+        *(first, after_a_crash, attempts, nothing_new, commits, changed, two_requests),
+        popular_first,
     )
+
+
+def write_views(folder: Path, **views: int) -> tuple[str, ...]:
+    """Write a log in which each item was looked at so often; return the settings that name it."""
+    moment = datetime(2026, 2, 1, tzinfo=timezone.utc)
+    rows = [
+        {"user_id": f"u{n}", "item_id": item, "timestamp": moment}
+        for item, count in views.items()
+        for n in range(count)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "views.parquet")
+    path = f"sources.interactions.path={folder}/views.parquet"
+    return "sources.interactions.format=parquet", path
 
 
 def test_only_new_and_changed_pictures_are_asked_about(life: Life) -> None:
@@ -119,11 +143,133 @@ def test_what_a_dead_run_landed_is_merged_and_not_asked_again(life: Life) -> Non
     assert life.after_a_crash.rows["a"] == life.first.rows["a"]
 
 
-def test_under_a_budget_the_newest_items_come_first(life: Life) -> None:
+def test_under_a_budget_the_newest_items_come_first_and_of_one_day_the_most_popular(
+    life: Life,
+) -> None:
     assert life.two_requests.of("wanted", "requests", "left") == (3, 2, 1)
     assert sorted(life.two_requests.rows) == ["b", "c", "e"]
-    assert life.one_slice.of("requests", "left") == (1, 2)
-    assert sorted(life.one_slice.rows) == ["b", "c", "e", "g"]
+    assert life.popular_first.of("requests", "left") == (1, 3)
+    assert sorted(life.popular_first.rows) == ["b", "c", "e", "g"]
+
+
+SENT_AGAIN = (
+    "fetch missing", "fetch http_400", "request http_429", "request http_503", "request timeout",
+    "request http_401", "generate empty",
+)  # fmt: skip
+SETTLED = (
+    "decode unreadable", "request http_400", "request http_413", "request http_415",
+    "request http_422", "generate poison", "truncated length", "parse no_json",
+    "validate wrong_value",
+)  # fmt: skip
+
+
+def test_what_may_be_otherwise_tomorrow_is_sent_again_and_what_is_wrong_for_good_is_not(
+    spark: SparkSession,
+) -> None:
+    keys = (*SENT_AGAIN, *SETTLED, "ok", "copied")
+    items = spark.createDataFrame(
+        [(key, key, None, None) for key in (*keys, "new")],
+        "item_id STRING, request_key STRING, category STRING, title STRING",
+    )
+    rows = [(key, "error", *key.split(), None) for key in (*SENT_AGAIN, *SETTLED)]
+    rows += [("ok", "ok", None, None, None), ("copied", "ok", None, None, "ok")]
+    descriptions = spark.createDataFrame(
+        rows,
+        "request_key STRING, status STRING, stage STRING, error_code STRING, copied_from STRING",
+    )
+    log = spark.createDataFrame([(key, 2) for key in keys], "request_key STRING, attempt INT")
+    found = plan.pending(items, descriptions, log).collect()
+    attempts = {row["request_key"]: row["attempt"] for row in found}
+    assert attempts == {**dict.fromkeys((*SENT_AGAIN, "copied"), 3), "new": 1}
+
+
+@pytest.fixture(scope="module")
+def trouble(
+    spark: SparkSession, shared_names: TableNames, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    """Return a shop of eight items; each test has a `max_tokens` of its own, so all are pending."""
+    names = replace(shared_names, schema=f"{shared_names.schema}_trouble")
+    shop = Shop(spark, names, tmp_path_factory.mktemp("trouble"))
+    shop.show(**{f"i{n}": n for n in range(8)})
+    yield shop
+    spark.sql(f"DROP SCHEMA {names.qualified_schema} CASCADE")
+
+
+# Without a budget the slices are by hash: some have two, some none.
+A_REQUEST_A_SLICE = ("describe.slice_rows=1", "describe.max_requests=8")
+
+
+def landed(context: RunContext) -> list[Any]:
+    """Return the rows of the log that a run wrote."""
+    log = delta.read(context.spark, DESCRIPTIONS_LOG, context.names)
+    return log.where(log["run_id"] == context.run_id).collect()
+
+
+def test_where_all_fails_later_slices_are_not_sent_and_the_run_s_row_says_why(
+    trouble: Shop,
+) -> None:
+    context = trouble.context(
+        *("describe.engine.max_tokens=101", *A_REQUEST_A_SLICE),
+        *("describe.engine.fault_rate=1", "describe.min_rows_for_failure_rate=1"),
+    )
+    with pytest.raises(FailureRateError):
+        run(context)
+    rows = landed(context)
+    assert 1 <= len(rows) <= AT_A_TIME
+    runs = delta.read(context.spark, RUNS, context.names)
+    (left,) = runs.where(runs["run_id"] == context.run_id).collect()
+    assert left["bottleneck"].startswith("failed: ")
+    assert any(f" x {row['stage']}/{row['error_code']}" in left["bottleneck"] for row in rows)
+    assert (left["counts"]["described"], left["counts"]["failed"] >= 1) == (0, True)
+
+
+def test_a_run_whose_lease_was_lost_sends_and_merges_nothing_more(trouble: Shop) -> None:
+    answers = iter([True, True, True])  # two slices are sent, the first to end is merged
+
+    def check_lease() -> None:
+        if not next(answers, False):
+            raise BusyError("another run took its place")
+
+    given = ("describe.engine.max_tokens=102", *A_REQUEST_A_SLICE)
+    context = replace(trouble.context(*given), check_lease=check_lease)
+    with pytest.raises(BusyError, match="took its place"):
+        run(context)
+    # What was under way is paid for, and kept; the next run puts it in force.
+    assert (len(landed(context)), len(trouble.rows())) == (2, 1)
+
+
+def test_under_a_limit_of_cost_a_small_first_slice_tells_the_price(
+    trouble: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "PRICED_ROWS", 3)
+    given = ("describe.engine.max_tokens=103", "describe.cost.output_per_million=1000000")
+    capped = trouble.describe(*given, "describe.cost.max_cost=1")
+    assert capped.of("requests", "left") == (3, 5)
+    rest = trouble.describe(*given, "describe.cost.max_cost=1000000")
+    assert rest.of("requests", "left") == (5, 0)
+
+
+def test_a_run_tells_on_though_nothing_moves_and_though_its_row_cannot_be_written(
+    trouble: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    noted: list[RunReport] = []
+
+    def conflict(_: RunContext, report: RunReport) -> None:
+        noted.append(report)
+        raise RuntimeError("[DELTA_CONCURRENT_APPEND] another job wrote into `runs`")
+
+    monkeypatch.setattr(slices_job, "record", conflict)
+    caplog.set_level("INFO", slices_job.__name__)
+    # Each answer takes a second and a half at least.
+    slow = ("describe.engine.max_tokens=104", "describe.engine.latency_ms=3000")
+    assert trouble.describe(*slow, "run.progress_s=0.05").of("described", "left") == (8, 0)
+    ours = [record for record in caplog.records if record.name == slices_job.__name__]
+    told = [record.getMessage() for record in ours]
+    assert sum(line.startswith("0% described (0 requests") for line in told) > 1
+    assert told[-1].startswith("100% described (8 requests")
+    assert any("DELTA_CONCURRENT_APPEND" in line for line in told)
+    assert {(report.stage, report.bottleneck) for report in noted} == {("describe", "under way")}
+    assert (noted[0].figures["share_done"], noted[0].counts["described"]) == (0, 0)
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def fill(spark: SparkSession, names: TableNames) -> None:
         spark, names, RUNS,
         *(stage("topk", 24.0 * n, f"r{n}", figures=good, counts=made) for n in range(2, 8)),
         stage("topk", 1, "bad", figures=[("audited_recall", 0.9)], seconds=99.0),
-        stage("descriptions", 1, "bad", counts=[("failed", 9), ("requests", 90)]),
+        stage("describe", 1, "bad", counts=[("failed", 9), ("requests", 90)]),
     )  # fmt: skip
 
 

@@ -72,6 +72,15 @@ def test_the_progress_line_says_how_long_it_will_take() -> None:
     assert line == "25% described (1,000 requests, 1.7/s), 100 failed, cost 1.00, 30 min to go"
 
 
+def test_before_the_first_answer_no_time_is_promised() -> None:
+    assert progress_line(Tally(), CostConfig(), 0.0, 600.0).endswith("cost 0.00, no answer yet")
+
+
+def test_more_requests_cost_what_those_before_did_each() -> None:
+    prices = CostConfig(input_per_million=1.0, output_per_million=10.0, gpu_hour=36.0)
+    assert BUSY.cost_of(500, prices) == pytest.approx(BUSY.cost(prices) / 2)
+
+
 def test_a_metrics_page_becomes_a_sample_with_its_time() -> None:
     page = (
         "# HELP vllm:num_requests_running Number\n"

@@ -238,6 +238,18 @@ def test_a_truncated_answer_is_asked_for_once_more_with_twice_the_room(tmp_path:
     assert row["latency_ms"] == 10.0
 
 
+def test_what_was_answered_before_a_failure_is_paid_for(tmp_path: Path) -> None:
+    def answer(body: dict[str, Any]) -> Reply | EngineFailure:
+        if body["max_tokens"] > 256:
+            return EngineFailure("request", "http_503", "busy")
+        return Reply('{"ty', "length", 90, 10, 256, 5.0)
+
+    shown = picture(tmp_path, "a.png", (9, 9, 9))
+    (row,) = describe_rows(spec_with(Scripted(answer), tmp_path), [pending("k", shown)])  # type: ignore[arg-type]
+    assert (row["status"], row["error_code"]) == ("error", "http_503")
+    assert (row["tokens_in"], row["tokens_cached"], row["tokens_out"]) == (90, 10, 256)
+
+
 def test_a_second_answer_that_is_whole_counts(tmp_path: Path) -> None:
     text = json.dumps(
         {

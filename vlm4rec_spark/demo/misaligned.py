@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from vlm4rec_spark import delta
 from vlm4rec_spark.config_models import AttributesByCategory
 from vlm4rec_spark.demo.evidence import changes
-from vlm4rec_spark.descriptions.report import UNDER_WAY
+from vlm4rec_spark.descriptions.report import FAILED, UNDER_WAY
 from vlm4rec_spark.pipeline import Pipeline
 from vlm4rec_spark.tables import RUNS
 
@@ -37,7 +37,8 @@ def _is_described(context: RunContext, schema: str) -> bool:
     if not delta.table_exists(context.spark, RUNS, other):
         return False
     rows = delta.read(context.spark, RUNS, other).where("stage = 'describe'")
-    return not rows.where(rows["bottleneck"] != UNDER_WAY).isEmpty()
+    where = rows["bottleneck"]
+    return not rows.where((where != UNDER_WAY) & ~where.startswith(FAILED)).isEmpty()
 
 
 def with_wrong_prompt(config: Config, schema: str) -> Config:

@@ -97,7 +97,7 @@ class Describer:
         base["described_at"] = datetime.now(timezone.utc)
         base["engine_sample"] = list((self._engine.sample() or {}).items()) or None
         if isinstance(outcome, EngineFailure):
-            return base | _error(outcome)
+            return base | (_figures(outcome.paid) if outcome.paid else {}) | _error(outcome)
         return base | _figures(outcome) | self._checked(request, outcome)
 
     async def _ask(
@@ -117,7 +117,7 @@ class Describer:
             found = None  # it fits none of them: all that the default file asks
         request = replace(request, category=found)
         second = await self._complete(self._body(second_rules, request, jpegs), key)
-        return second if isinstance(second, EngineFailure) else _both(first, second), request
+        return _both(first, second), request
 
     def _body(self, rules: RequestRules, request: Request, jpegs: list[bytes]) -> dict[str, Any]:
         is_ours = self._spec.engine_name == "local"
@@ -130,10 +130,7 @@ class Describer:
         if isinstance(first, EngineFailure) or first.finish_reason != "length":
             return first
         longer = body | {"max_tokens": 2 * body["max_tokens"]}
-        second = await self._engine.complete(longer, key)
-        if isinstance(second, EngineFailure):
-            return second
-        return _both(first, second)
+        return _both(first, await self._engine.complete(longer, key))
 
     def _asked_about(self, request: Request) -> dict[str, Any]:
         schema = self._spec.rules.schemas.schema_for(request.category)
@@ -204,7 +201,14 @@ class Describer:
         return {"status": "ok", "description": answer.description, "attributes": attributes}
 
 
-def _both(first: Reply, second: Reply) -> Reply:
+def _both(first: Reply, second: Reply | EngineFailure) -> Reply | EngineFailure:
+    """Return the second outcome with what both took."""
+    if isinstance(second, EngineFailure):
+        return replace(second, paid=_sum(first, second.paid) if second.paid else first)
+    return _sum(first, second)
+
+
+def _sum(first: Reply, second: Reply) -> Reply:
     """Return the second reply with what both took."""
     return replace(
         second,

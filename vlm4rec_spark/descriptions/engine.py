@@ -17,7 +17,7 @@ POISON = "poison"
 """Code of a request that was being answered at two deaths of the server."""
 
 SETTLED_CODES = ("http_400", "http_413", "http_415", "http_422", POISON)
-"""Codes that name the request itself as wrong; asking again gives the same."""
+"""Codes of an engine that name the request itself as wrong; asking again gives the same."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,15 @@ class Reply:
 
 @dataclass(frozen=True)
 class EngineFailure:
-    """Why there is no reply; the message never holds a key or a URL's query."""
+    """Why there is no reply; the message never holds a key or a URL's query.
+
+    `paid` is what was answered before, of a request that is sent more than once: it costs, too.
+    """
 
     stage: str
     code: str
     message: str
+    paid: Reply | None = None
 
 
 class Engine(Protocol):

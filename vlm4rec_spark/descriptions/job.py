@@ -17,7 +17,7 @@ from vlm4rec_spark.descriptions import duplicates, plan
 from vlm4rec_spark.descriptions.duplicates import FOLLOWERS
 from vlm4rec_spark.descriptions.estimate import estimate, pictures_per_s, told
 from vlm4rec_spark.descriptions.report import Tally, Wanted, check_failures, report
-from vlm4rec_spark.descriptions.slices_job import Slices, Work, sample_of
+from vlm4rec_spark.descriptions.slices_job import PRICED_ROWS, Slices, Work, sample_of
 from vlm4rec_spark.descriptions.specs import worker_spec
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, IMAGES, ITEMS
 
@@ -172,14 +172,15 @@ def _queue(
         )
         to_send, n_slices = min(to_send, sample), 1
     elif settings.max_requests is not None or settings.cost.max_cost is not None:
-        most = settings.max_requests
-        ranks = plan.ranked(todo, items, _popularity(context), most, settings.slice_rows)
+        most, rows = settings.max_requests, settings.slice_rows
+        first_rows = rows if settings.cost.max_cost is None else min(rows, PRICED_ROWS)
+        ranks = plan.ranked(todo, items, _popularity(context), most, rows, first_rows)
         to_send = min(to_send, most or to_send)
-        n_slices = -(-to_send // settings.slice_rows)
-    rows = plan.queued(todo, shown, n_slices, ranks)
+        n_slices = -(-(to_send + rows - first_rows) // rows)
+    queue = plan.queued(todo, shown, n_slices, ranks)
     if n_slices > 1:
-        rows = delta.replace(rows, plan.QUEUE, context.names)
-    return rows, to_send, n_slices
+        queue = delta.replace(queue, plan.QUEUE, context.names)
+    return queue, to_send, n_slices
 
 
 def _popularity(context: RunContext) -> DataFrame | None:

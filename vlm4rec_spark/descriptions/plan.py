@@ -93,8 +93,9 @@ def is_settled() -> Expression:
     stages = ", ".join(f"'{stage}'" for stage in SETTLED_STAGES)
     codes = ", ".join(f"'{code}'" for code in SETTLED_CODES)
     return F.expr(
-        "status IN ('ok', 'skipped') "
-        f"OR stage IN ({stages}) OR (stage = 'request' AND error_code IN ({codes}))"
+        f"status IN ('ok', 'skipped') OR stage IN ({stages}) "
+        # Where a picture is fetched from, the same code may be gone tomorrow.
+        f"OR (stage IN ('request', 'generate') AND error_code IN ({codes}))"
     )
 
 
@@ -176,7 +177,12 @@ def queued(
 
 
 def ranked(
-    todo: DataFrame, items: DataFrame, popularity: DataFrame | None, most: int | None, rows: int
+    todo: DataFrame,
+    items: DataFrame,
+    popularity: DataFrame | None,
+    most: int | None,
+    rows: int,
+    first_rows: int,
 ) -> DataFrame:
     """Return request_key, slice of the requests a budget allows: the newest day first.
 
@@ -188,6 +194,7 @@ def ranked(
         popularity: item_id, popularity; None where it is not known.
         most: requests at most; None: all.
         rows: requests of one slice.
+        first_rows: requests of the first one, no more than `rows`.
     """
     dated = todo.select("request_key", "item_id").join(
         items.select("item_id", F.to_date("first_seen").alias("day")), "item_id"
@@ -196,12 +203,12 @@ def ranked(
         dated = dated.join(popularity, "item_id", "left")
     else:
         dated = dated.withColumn("popularity", F.lit(0))
-    # One task sorts them; it holds three small columns of the pending requests only.
-    order = Window.orderBy(F.desc("day"), F.desc_nulls_last("popularity"), "request_key")
-    placed = dated.withColumn("place", F.row_number().over(order))
+    order = (F.desc("day"), F.desc_nulls_last("popularity"), F.asc("request_key"))
     if most is not None:
-        placed = placed.where(F.col("place") <= most)
-    slice_of = F.floor((F.col("place") - 1) / rows).cast("int")
+        dated = dated.orderBy(*order).limit(most)
+    # One task numbers them; it holds three small columns only.
+    placed = dated.withColumn("place", F.row_number().over(Window.orderBy(*order)))
+    slice_of = F.floor((F.col("place") - 1 + rows - first_rows) / rows).cast("int")
     return placed.select("request_key", slice_of.alias("slice"))
 
 

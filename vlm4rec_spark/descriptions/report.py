@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MOST_CAUSES = 5
 UNDER_WAY = "under way"
 """What held a stage up that has not ended yet."""
+FAILED = "failed: "
+"""How that of a stage begins that ended early; its cause follows."""
 FULL = 0.8
 """From this share of its places on a server counts as full."""
 
@@ -55,6 +57,10 @@ class Tally:
         )
         hours = self.serving_s * max(self.servers, 1) / 3600
         return tokens / 1e6 + hours * prices.gpu_hour
+
+    def cost_of(self, rows: int, prices: CostConfig) -> float:
+        """Return what so many requests cost at the price of these."""
+        return self.cost(prices) / max(self.rows, 1) * rows
 
     def __add__(self, other: Tally) -> Tally:
         """Add another slice; the middle of latencies is the mean of both, by rows."""
@@ -156,20 +162,26 @@ def bottleneck(tally: Tally, max_num_seqs: int, sending_s: float, seconds: float
 
 def progress_line(tally: Tally, prices: CostConfig, share: float, seconds: float) -> str:
     """Return how far a run is, in one line; `share` of it was done in `seconds`."""
-    left_s = seconds * (1 - share) / share if share else 0.0
     per_s = tally.rows / max(seconds, 1e-9)
+    to_go = f"{seconds * (1 - share) / share / 60:.0f} min to go" if share else "no answer yet"
     return (
         f"{share:.0%} described ({tally.rows:,} requests, {per_s:.1f}/s), "
-        f"{tally.failed:,} failed, cost {tally.cost(prices):.2f}, {left_s / 60:.0f} min to go"
+        f"{tally.failed:,} failed, cost {tally.cost(prices):.2f}, {to_go}"
     )
 
 
-def progress_report(tally: Tally, prices: CostConfig, share: float, seconds: float) -> RunReport:
-    """Return the row of `runs` of a stage that is under way."""
-    counts = {"described": tally.described, "failed": tally.failed}
+def progress_report(
+    tally: Tally, prices: CostConfig, share: float, seconds: float, what: str = UNDER_WAY
+) -> RunReport:
+    """Return the row of `runs` of a stage that is under way, or that ended early: `what` says."""
+    counts = {
+        "requests": tally.rows - tally.not_sent,
+        "described": tally.described,
+        "failed": tally.failed,
+    }
     per_s = tally.rows / max(seconds, 1e-9)
     figures = {"share_done": share, "requests_per_s": per_s, "cost": tally.cost(prices)}
-    return RunReport("describe", counts, figures, seconds, UNDER_WAY)
+    return RunReport("describe", counts, figures, seconds, what)
 
 
 def check_failures(tally: Tally, settings: DescribeConfig) -> None:

@@ -12,6 +12,7 @@ import uuid
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,13 +23,16 @@ from vlm4rec_spark.descriptions import plan
 from vlm4rec_spark.descriptions.estimate import Sample
 from vlm4rec_spark.descriptions.progress import ProgressSpec, clear, so_far
 from vlm4rec_spark.descriptions.report import (
+    FAILED,
     MOST_CAUSES,
+    UNDER_WAY,
     Tally,
     check_failures,
     progress_line,
     progress_report,
 )
 from vlm4rec_spark.runs import record
+from vlm4rec_spark.spark_errors import translated
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, ENGINE_METRICS
 
 if TYPE_CHECKING:
@@ -42,6 +46,10 @@ logger = logging.getLogger(__name__)
 AT_A_TIME = 2
 """Slices under way: the next one keeps the engine busy while the last requests of one end and
 while it is committed."""
+
+PRICED_ROWS = 200
+"""Requests of the first slice, at most, where the cost is limited: they tell the price."""
+LONGEST_CAUSE = 2000
 
 SUMS = {
     "described": "count_if(status = 'ok')",
@@ -94,7 +102,7 @@ class Slices:
         self._progress = str(root / "progress" / self.landing)
         self._started = self._told_at = time.monotonic()
         self._running: dict[Future[Tally], int] = {}
-        self._tally, self._told_rows = Tally(), 0
+        self._tally = Tally()
         self._done: list[Tally] = []
 
     def send_all(self) -> Tally:
@@ -102,12 +110,17 @@ class Slices:
 
         Raises:
             FailureRateError: too much failed; what succeeded is committed.
+            BusyError: another run has taken this one's place.
 
         Returns:
             What all slices did.
         """
         try:
             self._send_each()
+        except Exception as error:
+            cause = str(translated(error) or error)
+            self._note(self._tally, FAILED + shorten(cause, LONGEST_CAUSE))
+            raise
         finally:
             # However it ends: what was answered is in force.
             clear(self._progress)
@@ -132,9 +145,10 @@ class Slices:
                     number = next(waiting, None)
                     if number is None:
                         break
-                    if not self._can_pay(number):
+                    if not self._can_pay():
                         waiting = iter(())
                         break
+                    self._context.check_lease()
                     self._running[threads.submit(self._send, number)] = number
                 if not self._running:
                     return
@@ -182,6 +196,7 @@ class Slices:
         if not self._unmerged:
             return
         context = self._context
+        context.check_lease()
         log = delta.read(context.spark, DESCRIPTIONS_LOG, context.names)
         landed = log.where(log["landing"].isin(self._unmerged))
         delta.upsert(plan.newest(landed), DESCRIPTIONS, context.names)
@@ -192,18 +207,22 @@ class Slices:
         """Return where the tasks of a slice say how far they are."""
         return f"{self._progress}/{number}"
 
-    def _can_pay(self, number: int) -> bool:
+    def _can_pay(self) -> bool:
         """Tell whether the next slice, at the price of those before, stays under the limit."""
-        most = self._context.config.describe.cost.max_cost
-        if most is None or number == 0:
+        settings = self._context.config.describe
+        prices, most = settings.cost, settings.cost.max_cost
+        if most is None or not self._done:
             return True
-        spent = self._tally.cost(self._context.config.describe.cost)
-        if spent * (number + 1) / number <= most:
+        spent = self._tally.cost(prices)
+        rows = min(settings.slice_rows, self._work.n_requests - self._tally.rows)
+        # By the slices' own times: those of a run hold the start of a server, which is paid once.
+        price = sum(self._done, Tally()).cost_of(rows, prices)
+        if spent + price <= most:
             return True
         logger.warning(
             "Stopped after %d of %d slices: %.2f of describe.cost.max_cost = %.2f are spent, and "
-            "the next slice would pass it. The rest stays pending for the next run.",
-            *(number, self._work.n_slices, spent, most),
+            "the next slice would cost %.2f. The rest stays pending for the next run.",
+            *(len(self._done), self._work.n_slices, spent, most, price),
         )
         return False
 
@@ -214,14 +233,20 @@ class Slices:
         self._tally = replace(self._tally, serving_s=now - self._started)
         # What a slice has told stays there until it is in the tally.
         tally = self._tally + so_far(map(self._folder_of, self._running.values()))
-        if tally.rows == self._told_rows:
-            return
-        self._told_rows = tally.rows
         prices, share = settings.describe.cost, tally.rows / self._work.n_requests
         logger.info("%s", progress_line(tally, prices, share, now - self._started))
         if share < 1 and now - self._told_at > settings.run.progress_s:
             self._told_at = now
-            record(self._context, progress_report(tally, prices, share, now - self._started))
+            self._note(tally, UNDER_WAY)
+
+    def _note(self, tally: Tally, what: str) -> None:
+        """Write the row of a run that is under way, or has failed, into `runs`."""
+        prices, seconds = self._context.config.describe.cost, time.monotonic() - self._started
+        share = tally.rows / self._work.n_requests
+        try:
+            record(self._context, progress_report(tally, prices, share, seconds, what))
+        except Exception as error:  # noqa: BLE001 - news is no reason to end a run of hours
+            logger.warning("No row was written into `runs`: %s", shorten(str(error), LONGEST_CAUSE))
 
 
 def tally_of(log: DataFrame, landing: str) -> Tally:

@@ -6,7 +6,7 @@ SELECT
   counts['requests'] AS requests,
   round(counts['failed'] / counts['requests'], 4) AS failure_rate
 FROM runs
-WHERE stage = 'descriptions'
+WHERE stage = 'describe'
   AND started_at > current_timestamp() - INTERVAL 1 DAY
   AND counts['requests'] > 0
   AND counts['failed'] / counts['requests'] > 0.05
