@@ -34,8 +34,8 @@ COLOURS = ("red", "blue", "green")
 def write_shop(folder: Path) -> Config:
     """Write twelve items in three colours and two shoppers; return the configuration.
 
-    Item 0 has a hostile title, the last one is not available and has no picture; shopper 'anna'
-    likes red, the other one has a hostile id.
+    Item 0 has a hostile title and description, the last one is not available and has no picture;
+    shopper 'anna' likes red, the other one has a hostile id.
     """
     ids = [testing.item_id(n) for n in range(N)]
     vectors = testing.unit_vectors(N, 384)
@@ -52,7 +52,8 @@ def write_shop(folder: Path) -> Config:
         for n in range(N)
     ])  # fmt: skip
     _table(folder, DESCRIPTIONS, [
-        {"request_key": f"k{n}", "status": "ok", "description": f"A {words[n]['colour']} thing.",
+        {"request_key": f"k{n}", "status": "ok",
+         "description": f"A {words[n]['colour']} thing." if n else HOSTILE_TITLE,
          "attributes": [("colour", {"value": words[n]["colour"], "confidence": 0.9}),
                         ("cut", {"value": "slim"}), ("sleeves", {"value": None})]}
         for n in range(N)

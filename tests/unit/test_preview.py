@@ -54,7 +54,7 @@ def test_an_attribute_that_the_model_was_not_sure_of_is_not_shown(tmp_path: Path
     assert [a.name for a in shop.items([first])[first].attributes] == ["cut", "sleeves"]
 
 
-def test_hostile_titles_and_ids_are_text_on_every_page(page: TestClient) -> None:
+def test_hostile_titles_descriptions_and_ids_are_text_on_every_page(page: TestClient) -> None:
     pages = [
         page.get("/"),
         page.get(f"/item/{testing.item_id(0)}"),
@@ -68,6 +68,7 @@ def test_hostile_titles_and_ids_are_text_on_every_page(page: TestClient) -> None
         assert "<img src=x" not in answer.text
         assert "script-src" not in answer.headers["content-security-policy"]
         assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert "<blockquote>&lt;script&gt;" in pages[1].text
     assert pages[0].status_code == pages[2].status_code == 200
 
 
