@@ -100,6 +100,9 @@ class Slices:
         # Absolute, as a server of Spark may run in another folder.
         root = Path(context.config.topk.index_path).absolute()
         self._progress = str(root / "progress" / self.landing)
+        if context.config.describe.engine.kind == "local":
+            # Here, for slices that overlap would make it at the same moment, and one would fail.
+            delta.create_table(context.spark, ENGINE_METRICS, context.names)
         self._started = self._told_at = time.monotonic()
         self._running: dict[Future[Tally], int] = {}
         self._tally = Tally()
