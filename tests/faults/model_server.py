@@ -20,6 +20,13 @@ from pathlib import Path
 
 HUNG = threading.Event()
 ASKED = Path("asked")
+ANSWERED: list[str] = []
+METRICS = (
+    "num_requests_running", "num_requests_waiting", "kv_cache_usage_perc",
+    "num_preemptions_total", "prefix_cache_hits_total", "prefix_cache_queries_total",
+    "prompt_tokens_total", "generation_tokens_total",
+)  # fmt: skip
+"""As vLLM names them."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -33,8 +40,8 @@ class Handler(BaseHTTPRequestHandler):
         """Keep the log for what matters."""
 
     def do_GET(self) -> None:
-        """Say that all is well."""
-        self._send({})
+        """Say that all is well, or, where asked for, what was done so far."""
+        self._send(metrics() if self.path == "/metrics" else "{}")
 
     def do_POST(self) -> None:
         """Bring every request to `answer`."""
@@ -60,19 +67,21 @@ class Handler(BaseHTTPRequestHandler):
             return
         note("answered", words)
         if words == "garbage":
-            self._send(["no", "completion"])
+            self._send('["no", "completion"]')
         elif words == "err":
-            self._send({"error": "I am not well."}, 500)
+            self._send('{"error": "I am not well."}', 500)
         else:
             self.say(words)
 
     def say(self, words: str) -> None:
         """Send words as the model's answer."""
+        ANSWERED.append(words)
         message = {"message": {"content": words}, "finish_reason": "stop"}
-        self._send({"choices": [message], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
+        usage = {"prompt_tokens": 1, "completion_tokens": 1}
+        self._send(json.dumps({"choices": [message], "usage": usage}))
 
-    def _send(self, data: object, status: int = 200) -> None:
-        content = json.dumps(data).encode()
+    def _send(self, text: str, status: int = 200) -> None:
+        content = text.encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -83,6 +92,12 @@ def note(what: str, words: str) -> None:
     """Add a line to the file of what happened."""
     with ASKED.open("a") as file:
         file.write(f"{os.getpid()} {what} {words}\n")
+
+
+def metrics() -> str:
+    """Return a page as vLLM's; what counts tokens has the number of answers."""
+    values = {name: len(ANSWERED) if "tokens" in name else 0 for name in METRICS}
+    return "".join(f'vllm:{name}{{engine="0"}} {value}.0\n' for name, value in values.items())
 
 
 class Server(socketserver.ThreadingUnixStreamServer):
