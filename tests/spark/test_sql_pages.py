@@ -15,6 +15,7 @@ from vlm4rec_spark.tables import (
     ALL_TABLES,
     DESCRIPTIONS,
     DESCRIPTIONS_LOG,
+    ENGINE_METRICS,
     ITEMS,
     RECOMMENDATIONS,
     RUNS,
@@ -62,7 +63,7 @@ def write(spark: SparkSession, names: TableNames, spec: TableSpec, *rows: dict[s
 
 
 def fill(spark: SparkSession, names: TableNames) -> None:
-    """Write two red and one blue item, of which one is new and one gone, lists, and bad runs."""
+    """Write two red items and a blue one, one new and one gone, lists, samples, and bad runs."""
     items, answers = [], []
     for key, colour in (("a", "red"), ("b", "red"), ("c", "blue")):
         age = timedelta(days=1 if key == "c" else 200)
@@ -83,6 +84,14 @@ def fill(spark: SparkSession, names: TableNames) -> None:
         for rank, item in enumerate(listed, start=1)
     ]
     write(spark, names, RECOMMENDATIONS, *lists)
+    samples = [
+        {"run_id": "r", "server": "gpu-0", "sampled_at": NOW + timedelta(seconds=after),
+         "running": running, "waiting": 0.0, "prompt_tokens": tokens,
+         "generated_tokens": 2 * tokens}
+        for after, running, tokens in ((0, 4.0, 100.0), (10, 4.0, 400.0), (30, 0.0, 400.0),
+                                       (40, 4.0, 10.0), (45, 4.0, 60.0))
+    ]  # fmt: skip
+    write(spark, names, ENGINE_METRICS, *samples)
     good = [("audited_recall", 0.995)]
     made = [("list_rows", 5)]
     write(
@@ -126,3 +135,12 @@ def test_alerts_name_what_is_wrong(answers: tuple[Answers, Answers]) -> None:
     assert [r["run_id"] for r in told["recall_fell"]] == ["bad"]
     assert [r["stage"] for r in told["slow_stage"]] == ["topk"]
     assert len(told["lists_out_of_date"]) == 1, "the failed run made no lists"
+
+
+def test_operators_see_how_fast_a_server_was_and_when_it_starved(
+    answers: tuple[Answers, Answers],
+) -> None:
+    told = answers[1]["operations/model_servers.sql"]
+    seen = [(float(r["tokens_per_s"]), float(r["starved_s"])) for r in told]
+    # Nothing is said of the interval in which the server was started anew.
+    assert seen == [(90, 0), (0, 20), (30, 0)]
