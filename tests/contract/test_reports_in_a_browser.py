@@ -42,7 +42,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 def an_audit(folder: Path) -> Path:
-    """Write an audit of a small catalogue in which one title and one word are hostile."""
+    """Write an audit of a small catalogue in which all words of one item are hostile."""
     products = testing.products(N)
     rows = [
         {
@@ -51,7 +51,7 @@ def an_audit(folder: Path) -> Path:
             "category": p.kind.category,
             "variant_group": None,
             "said": HOSTILE if n == 7 else f"{p.colour} {p.type}",
-            "description": true_description(p),
+            "description": HOSTILE if n == 7 else true_description(p),
             "words": [
                 {"name": name, "value": HOSTILE if n == 7 else value, "confidence": 0.5}
                 for name, value in true_attributes(p).items()
