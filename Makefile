@@ -128,7 +128,7 @@ bench-gpu: ## The describe stage's core over LLM.chat on a GPU, 7B shapes (GPU_P
 
 .PHONY: soak
 soak: $(INSTALLED) ## Kill -9 at random over many runs (KILLS=, SEED=, ENGINE=vllm for a real server)
-	$(BIN)/python -m tests.soak.soak --kills $(or $(KILLS),10) --seed $(or $(SEED),1) \
+	$(BIN)/python -m tests.soak.soak --kills $(or $(KILLS),30) --seed $(or $(SEED),1) \
 		--engine $(or $(ENGINE),stand-in)
 
 .PHONY: bench-confidence

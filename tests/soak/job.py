@@ -1,6 +1,7 @@
-"""The job that `make soak` kills: ingest and describe a folder of pictures, on a small session.
+"""The job that `make soak` kills: ingest and describe a folder of pictures, on a cluster.
 
-Run as `python -m tests.soak.job FOLDER ENGINE`; ENGINE is `vllm` or `stand-in`.
+Run as `python -m tests.soak.job FOLDER ENGINE MASTER`; ENGINE is `vllm` or `stand-in`, MASTER the
+address of a standalone cluster, of which the job takes two executors of one core.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class StandIn(LocalSpec):
 def main() -> None:
     """Run once; the tables stay in FOLDER/tables."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    folder, engine = Path(sys.argv[1]), sys.argv[2]
+    folder, engine, master = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     if engine == "stand-in":
         vars(specs)["LocalSpec"] = StandIn  # what the fault needs: the one place that makes one
     settings = [
@@ -52,7 +53,12 @@ def main() -> None:
     ]
     spark = build_session(
         "soak",
-        extra={**SMALL_DATA, "spark.master": "local[2]"},
+        extra={
+            **SMALL_DATA,
+            "spark.master": master,
+            "spark.executor.cores": "1",
+            "spark.cores.max": "2",
+        },
         warehouse=str(folder / "warehouse"),
     )
     context = Pipeline(spark, load_config(None, settings)).context

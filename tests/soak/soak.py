@@ -1,14 +1,15 @@
 """Kill -9 at random over many runs of the describe stage: nothing lost, nothing twice, none left.
 
     make soak
-    make soak KILLS=30 SEED=2 ENGINE=vllm
+    make soak KILLS=10 SEED=2 ENGINE=vllm
 
-Before each kill the shop gets new pictures and the job is started; a process of a kind drawn by
-seed (driver, JVM, Python worker, model server, its engine, the reaper) is killed at a moment drawn
-by seed. The job then ends by itself, well or not, and is started again until it ends well. Looked
-at are: processes still there 10 s after the driver's end, requests with no or more than one row in
-`descriptions`, attempts that are in the log twice. At the end two runs start at the same moment.
-Ends with one line of JSON.
+A standalone cluster runs throughout. In each round the shop gets new pictures, the job is started,
+and processes of it (driver, its JVM, executor, Python worker, model server, its engine, the reaper)
+are killed one after the other, in an order and at moments drawn by seed. The job then ends by
+itself, well or not, and is started again until it ends well. Looked at are: processes still there
+10 s after the driver's end, requests with no or more than one row in `descriptions`, attempts that
+are in the log twice. At the end two runs start at the same moment, and one task describes 100,000
+pictures, of which its memory must show nothing. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,19 +35,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from tests.soak.victims import KINDS, Named, everything, living, processes_of
+from tests.cluster import Cluster, running_cluster
+from tests.soak import memory
+from tests.soak.victims import KINDS, Job, Named, living
 from vlm4rec_spark import testing
 from vlm4rec_spark.demo.products import sample_product
 
-PICTURES = 120
-"""New ones before each kill: three slices."""
+PICTURES = 240
+"""New ones in each round: six slices."""
+
+ROUNDS = (
+    (("worker", "executor", "server"), "driver"),
+    (("worker", "executor", "engine"), None),
+    (("worker", "executor", "reaper"), "jvm"),
+)
+"""Who is killed in a round in any order, and who at last. The server goes once only: a request that
+was being answered at two of its deaths would rightly be left out as poison."""
 
 LONGEST_DELAY_S = 4.0
 LEFT_AFTER_S = 10.0
 RUN_TIMEOUT_S = 900.0
 MOST_RELAUNCHES = 5
-MOST_ROUNDS = 3
-POLL_S = 0.25
+POLL_S = 0.5
+
+LONG_ROWS = 100_000
+MOST_GROWTH_MB = 30.0
 
 logger = logging.getLogger("soak")
 
@@ -66,12 +80,10 @@ class Found:
 class Soak:
     """One shop, its tables, and the runs over it."""
 
-    def __init__(self, folder: Path, engine: str, seed: int) -> None:
+    def __init__(self, folder: Path, cluster: Cluster, engine: str, seed: int) -> None:
         """Keep the place; `engine` is vllm or stand-in."""
-        self._folder, self._engine = folder, engine
+        self._folder, self._cluster, self._engine = folder, cluster, engine
         self._rng = random.Random(seed)
-        self._temp = folder / "t"
-        self._temp.mkdir()
         self._rows: list[dict[str, str]] = []
         self.found = Found()
 
@@ -85,19 +97,20 @@ class Soak:
             self._rows.append({**row, "image": str(path)})
         pq.write_table(pa.Table.from_pylist(self._rows), self._folder / "items.parquet")
 
-    def round(self, kind: str) -> None:
-        """Start the job, kill a process of this kind, start it again until it ends well."""
+    def round(self, kinds: Sequence[str], last: str | None) -> None:
+        """Start the job, kill a process of each kind, start it again until it ends well."""
         self.add_pictures()
-        if self._run(kind) == 0:
+        victims = [*self._rng.sample(kinds, len(kinds)), *([last] if last else [])]
+        if self._run(victims) == 0:
             self.found.survived += 1
         else:
             for _ in range(MOST_RELAUNCHES):
                 self.found.relaunches += 1
-                if self._run(None) == 0:
+                if self._run([]) == 0:
                     break
             else:
-                self.found.problems.append(f"no run ended well after a {kind} was killed")
-        self._check_tables(kind)
+                self.found.problems.append(f"no run ended well after the kills of {victims}")
+        self._check_tables(", ".join(victims))
 
     def two_at_once(self) -> None:
         """Start the job twice at the same moment: one works, the other says who is at work."""
@@ -112,21 +125,24 @@ class Soak:
             self.found.problems.append(f"two runs at once ended with {statuses}")
         self._check_tables("second run")
 
-    def _run(self, kind: str | None) -> int:
-        """Run the job once, with a victim of a kind or none; return its exit status."""
+    def _run(self, victims: Sequence[str]) -> int:
+        """Run the job once, with victims of these kinds in turn; return its exit status."""
         driver = self._start("log")
+        job = Job(driver.pid, self._cluster.workers, temp_of(self._folder))
         seen: set[Named] = set()
-        due = self._rng.uniform(0, LONGEST_DELAY_S)
-        first_there = None
+        waiting = list(victims)
+        due: float | None = None
         deadline = time.monotonic() + RUN_TIMEOUT_S
         while driver.poll() is None and time.monotonic() < deadline:
-            seen |= everything(driver.pid, self._temp)
-            if kind and self._is_described_on(driver.pid):
-                there = processes_of(driver.pid, self._temp)[kind]
-                first_there = first_there or (time.monotonic() if there else None)
-                if there and first_there and time.monotonic() - first_there >= due:
-                    self._kill(kind, self._rng.choice(there))
-                    kind = None
+            seen |= job.everything()
+            there = job.by_kind() if waiting else {}
+            # Before the stage has come to its servers there is little to lose.
+            if due is None and there.get("server"):
+                due = self._moment()
+            if waiting and due and time.monotonic() >= due and there[waiting[0]]:
+                kind = waiting.pop(0)
+                self._kill(kind, self._rng.choice(there[kind]))
+                due = self._moment()
             time.sleep(POLL_S)
         if driver.poll() is None:
             self.found.problems.append(f"a run hung for {RUN_TIMEOUT_S:.0f} s")
@@ -135,20 +151,21 @@ class Soak:
         self._check_processes(seen)
         return status
 
+    def _moment(self) -> float:
+        """Draw when the next victim's time has come."""
+        return time.monotonic() + self._rng.uniform(0, LONGEST_DELAY_S)
+
     def _start(self, log: str) -> subprocess.Popen[bytes]:
         """Start the job in a process of its own."""
+        arguments = (str(self._folder), self._engine, self._cluster.address)
         with (self._folder / log).open("ab") as out:
             return subprocess.Popen(
-                [sys.executable, "-m", "tests.soak.job", str(self._folder), self._engine],
+                [sys.executable, "-m", "tests.soak.job", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env={**os.environ, "TMPDIR": str(self._temp), "PYTHONPATH": str(Path.cwd())},
+                env={**os.environ, **environment_in(self._folder)},
             )
-
-    def _is_described_on(self, driver: int) -> bool:
-        """Tell whether the stage has come to its servers: before that there is little to lose."""
-        return bool(processes_of(driver, self._temp)["server"])
 
     def _kill(self, kind: str, victim: Named) -> None:
         logger.info("kill -9 %s (%s)", kind, victim[0])
@@ -190,6 +207,16 @@ class Soak:
         logger.info("%d of %d described after a %s", len(described), len(self._rows), kind)
 
 
+def temp_of(folder: Path) -> Path:
+    """Return the temp folder of all processes of a soak in this folder."""
+    return folder / "t"
+
+
+def environment_in(folder: Path) -> dict[str, str]:
+    """Return the variables that the driver and the executors need."""
+    return {"TMPDIR": str(temp_of(folder)), "PYTHONPATH": str(Path.cwd())}
+
+
 def rows(table: Path, *columns: str) -> list[dict[str, Any]]:
     """Return the rows of a table, read without Spark."""
     found: list[dict[str, Any]] = (
@@ -202,26 +229,30 @@ def main() -> int:
     """Soak, print one line of JSON, and fail where anything was lost, doubled or left."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--engine", choices=("stand-in", "vllm"), default="stand-in")
     given = parser.parse_args()
-    order = random.Random(given.seed)
     started = time.monotonic()
     # Not below another temp folder: the path of a unix socket has 107 bytes.
     with tempfile.TemporaryDirectory(
         prefix="soak-", dir="/tmp", ignore_cleanup_errors=True
     ) as name:
-        soak = Soak(Path(name), given.engine, given.seed)
-        kinds: list[str] = []
-        # A run may end before its victim's time has come.
-        for _ in range(MOST_ROUNDS * given.kills):
-            if soak.found.killed.total() >= given.kills:
-                break
-            kinds = kinds or order.sample(KINDS, len(KINDS))
-            soak.round(kinds.pop())
-        soak.two_at_once()
+        folder = Path(name)
+        temp_of(folder).mkdir()
+        # Two cores each: two runs at once have two executors each.
+        with running_cluster(folder, cores=2, environment=environment_in(folder)) as cluster:
+            soak = Soak(folder, cluster, given.engine, given.seed)
+            # A run may end before its last victim's time has come.
+            for number in range(given.kills):
+                if soak.found.killed.total() >= given.kills:
+                    break
+                soak.round(*ROUNDS[number % len(ROUNDS)])
+            soak.two_at_once()
     found = soak.found
+    memory_mb = memory.measure(LONG_ROWS)
+    if memory_mb["last_mb"] - memory_mb["first_mb"] > MOST_GROWTH_MB:
+        found.problems.append(f"memory grew over {LONG_ROWS} pictures: {memory_mb}")
     result = {
         "kills": found.killed.total(),
         **{f"killed_{kind}": found.killed[kind] for kind in KINDS},
@@ -230,6 +261,7 @@ def main() -> int:
         "of_two_at_once_refused": found.refused,
         "left_over": found.left_over,
         "slowest_end_s": round(found.slowest_end_s, 1),
+        **{f"memory_{name}": mb for name, mb in memory_mb.items()},
         "problems": found.problems,
         "engine": given.engine,
         "seed": given.seed,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from vlm4rec_spark.descriptions.lifeline import descendants, start_time
@@ -11,48 +13,67 @@ from vlm4rec_spark.descriptions.lifeline import descendants, start_time
 ENGINE = "VLLM::EngineCor"
 """How the kernel, which keeps 15 letters, names the process that runs the model."""
 
-KINDS = ("driver", "jvm", "worker", "server", "engine", "reaper")
+EXECUTOR = "CoarseGrainedExecutorBackend"
+KINDS = ("driver", "jvm", "executor", "worker", "server", "engine", "reaper")
 Named = tuple[int, str]
 """A process for good: its number, and when it started."""
 
 
-def processes_of(driver: int, temp: Path) -> dict[str, list[Named]]:
-    """Return the living processes of a job by kind.
+@dataclass(frozen=True)
+class Job:
+    """A running job: its Python process, the workers of its cluster, and its temp folder.
 
-    Args:
-        driver: its Python process.
-        temp: the temp folder of the job, where the model server's files are.
+    The model server's files are in the temp folder.
     """
-    found: dict[str, list[int]] = {kind: [] for kind in KINDS}
-    found["driver"] = [driver]
-    for pid in descendants(driver):
-        if _name(pid) == "java":
-            found["jvm"].append(pid)
-        elif "pyspark.daemon" in _command(_parent(pid)):
-            found["worker"].append(pid)
-    for file in temp.glob("vlm4rec-*/*/pids"):
-        with contextlib.suppress(ValueError):
-            reaper, server = json.loads(file.read_text("utf-8"))
+
+    driver: int
+    workers: tuple[int, ...]
+    temp: Path
+
+    def by_kind(self) -> dict[str, list[Named]]:
+        """Return the living processes by the part they play."""
+        found: dict[str, list[int]] = {kind: [] for kind in KINDS}
+        found["driver"] = [self.driver]
+        found["jvm"] = [pid for pid in descendants(self.driver) if _name(pid) == "java"]
+        for pid in self._below_workers():
+            if EXECUTOR in _command(pid):
+                found["executor"].append(pid)
+            elif "pyspark.daemon" in _command(_parent(pid)):
+                found["worker"].append(pid)
+        for reaper, server in self._servers():
             found["reaper"].append(reaper)
             found["server"].append(server)
             found["engine"] += [pid for pid in descendants(reaper) if _name(pid) == ENGINE]
-    return {
-        kind: [(pid, started) for pid in pids if (started := start_time(pid))]
-        for kind, pids in found.items()
-    }
+        return {kind: sorted(_named(pids)) for kind, pids in found.items()}
 
+    def everything(self) -> set[Named]:
+        """Return every living process."""
+        pids = [self.driver, *descendants(self.driver), *self._below_workers()]
+        for reaper, _ in self._servers():
+            pids += [reaper, *descendants(reaper)]
+        return _named(pids)
 
-def everything(driver: int, temp: Path) -> set[Named]:
-    """Return every living process of a job."""
-    of_server = [pid for pid, _ in processes_of(driver, temp)["reaper"]]
-    pids = [driver, *descendants(driver), *of_server]
-    pids += [below for pid in of_server for below in descendants(pid)]
-    return {(pid, started) for pid in pids if (started := start_time(pid))}
+    def _below_workers(self) -> list[int]:
+        return [pid for worker in self.workers for pid in descendants(worker)]
+
+    def _servers(self) -> list[tuple[int, int]]:
+        """Return (reaper, server) of each model server that was started."""
+        found = []
+        for file in self.temp.glob("vlm4rec-*/*/pids"):
+            with contextlib.suppress(ValueError):  # half written
+                reaper, server = json.loads(file.read_text("utf-8"))
+                found.append((reaper, server))
+        return found
 
 
 def living(processes: set[Named]) -> set[Named]:
     """Return those that still run."""
     return {(pid, started) for pid, started in processes if start_time(pid) == started}
+
+
+def _named(pids: Iterable[int]) -> set[Named]:
+    """Return those of the processes that still run."""
+    return {(pid, started) for pid in pids if (started := start_time(pid))}
 
 
 def _name(pid: int) -> str:
