@@ -70,5 +70,15 @@ def _value(data: dict[str, object], field: Field) -> str | None:
             "validate", "unknown_value", f"'{field.name}' has the unknown value {cleaned[:80]!r}"
         )
     if field.max_words and len(words) > field.max_words:
-        cleaned = " ".join(words[: field.max_words])
+        return _shortened(words, field.max_words)
     return cleaned
+
+
+def _shortened(words: list[str], most: int) -> str:
+    """Return the first words, up to the end of a sentence where that keeps at least half.
+
+    >>> _shortened("A red hat. Made of soft wool.".split(), 5)
+    'A red hat.'
+    """
+    ends = (n for n in range(most, (most - 1) // 2, -1) if words[n - 1].endswith((".", "!", "?")))
+    return " ".join(words[: next(ends, most)])

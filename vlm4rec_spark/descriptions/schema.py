@@ -18,7 +18,11 @@ NOT_VISIBLE = "not visible"
 
 @dataclass(frozen=True)
 class Field:
-    """One attribute: either a choice (`values`) or a few words (`max_words`)."""
+    """One attribute: either a choice (`values`) or a few words (`max_words`).
+
+    Its type in the file is `choice` or `text`. There are no flags and numbers: values become words
+    of texts and reasons, where 'true' or '4' says nothing and 'waterproof' or 'four legs' does.
+    """
 
     name: str
     ask: str
@@ -114,7 +118,7 @@ def _field(name: str, spec: object, mistakes: list[str]) -> Field:
     if not isinstance(spec, Mapping):
         mistakes.append(f"field {name}: expected 'ask' and 'values' or 'max_words'")
         return Field(name, "")
-    known = ("ask", "values", "max_words", "categories")
+    known = ("ask", "type", "values", "max_words", "categories")
     mistakes += [f"field {name}: unknown key '{k}'{near(k, known)}" for k in spec if k not in known]
     if not name.isidentifier():
         mistakes.append(f"field {name!r}: the name must be a plain identifier")
@@ -123,6 +127,12 @@ def _field(name: str, spec: object, mistakes: list[str]) -> Field:
     if not isinstance(max_words, int) or bool(values) == bool(max_words):
         mistakes.append(f"field {name}: give either 'values' (a list) or 'max_words' (a number)")
         max_words = 0
+    kind = "choice" if values else "text"
+    if spec.get("type", kind) != kind:
+        mistakes.append(
+            f"field {name}: type is {spec['type']!r}; expected 'choice' with 'values', or 'text' "
+            "with 'max_words' (for yes or no, and for numbers, list the words a shopper would use)"
+        )
     if len(set(values)) < len(values):
         mistakes.append(f"field {name}: a value stands twice")
     if not spec.get("ask"):
