@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -112,6 +113,18 @@ def test_the_body_puts_the_static_words_first_then_pictures_then_the_title() -> 
     assert body["max_tokens"] == 64
     schema = body["response_format"]["json_schema"]["schema"]
     assert list(schema["properties"]) == ["colour", "description"]
+
+
+def test_several_pictures_of_an_item_go_into_one_request_in_their_order() -> None:
+    request = Request("key", (Picture("u", "front"), Picture("v", "back")))
+    body = chat_body(RULES, request, [b"one", b"two"], name_pictures=True)
+    *pictures, words = body["messages"][1]["content"]
+    assert [part["uuid"] for part in pictures] == ["front-448", "back-448"]
+    shown = [part["image_url"]["url"].partition("base64,")[2] for part in pictures]
+    assert [base64.b64decode(content) for content in shown] == [b"one", b"two"]
+    assert words["type"] == "text"
+    with pytest.raises(ValueError, match="shorter"):
+        chat_body(RULES, request, [b"one"], name_pictures=True)
 
 
 def test_a_foreign_endpoint_gets_no_picture_names_and_an_unguided_one_no_schema() -> None:

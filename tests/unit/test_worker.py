@@ -228,6 +228,21 @@ def test_the_specification_for_workers_pickles(kind: str) -> None:
     assert pickle.loads(pickle.dumps(spec)) == spec
 
 
+def test_tasks_share_what_may_be_sent_to_an_endpoint() -> None:
+    given = ["describe.engine.kind=endpoint", "describe.engine.urls=['http://a', 'http://b']"]
+    given += ["describe.tasks=4", "describe.engine.max_num_seqs=10"]
+    unlimited = worker_spec(load_config(None, given), "run").engine
+    assert isinstance(unlimited, EndpointSpec)
+    assert (unlimited.requests_per_minute, unlimited.tokens_per_minute) == (None, None)
+    given += ["describe.engine.requests_per_minute=100", "describe.engine.tokens_per_minute=6000"]
+    spec = worker_spec(load_config(None, given), "run")
+    assert isinstance(spec.engine, EndpointSpec)
+    assert (spec.engine.requests_per_minute, spec.engine.tokens_per_minute) == (25, 1500)
+    # A task may send nothing but its share: 3 requests at a time to each of two addresses.
+    assert (spec.engine.connections, spec.window) == (3, 6)
+    assert not spec.wants_confidence  # not every endpoint tells log-probabilities
+
+
 def test_a_truncated_answer_is_asked_for_once_more_with_twice_the_room(tmp_path: Path) -> None:
     engine = Scripted(lambda body: Reply('{"ty', "length", 90, 10, body["max_tokens"], 5.0))
     shown = picture(tmp_path, "a.png", (9, 9, 9))
