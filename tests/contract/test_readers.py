@@ -13,7 +13,7 @@ from deltalake import DeltaTable
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.delta import TableNames
-from vlm4rec_spark.tables import ALL_TABLES, ITEMS, RECOMMENDATIONS
+from vlm4rec_spark.tables import ALL_TABLES, DESCRIPTIONS, ITEMS, RECOMMENDATIONS, TableSpec
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -25,14 +25,30 @@ def test_every_table_reads_back_with_its_schema_without_spark(
     placed = TableNames(None, names.schema, str(tmp_path))
     now = datetime(2026, 1, 1, tzinfo=timezone.utc)
     row = {"item_id": "a", "title": "T", "available": True, "first_seen": now, "updated_at": now}
-    frame = spark.createDataFrame(pa.Table.from_pylist([row], schema=ITEMS.arrow_schema()))
-    delta.merge_on_key(spark, frame, ITEMS, placed)
+    attributes = [("colour", {"value": "red", "confidence": 0.5}), ("cut", {"value": None})]
+    said = {"request_key": "k", "status": "ok", "description": "Words.", "attributes": attributes}
+    old = [{**row, "title": "Old"}, {"item_id": "b", "available": False}]
+    for spec, rows in ((ITEMS, old), (ITEMS, [row]), (DESCRIPTIONS, [said])):
+        frame = spark.createDataFrame(pa.Table.from_pylist(rows, schema=spec.arrow_schema()))
+        delta.merge_on_key(spark, frame, spec, placed)
     for spec in ALL_TABLES:
         delta.create_table(spark, spec, placed)
-        table = DeltaTable(str(placed.path(spec)))
-        assert [f.name for f in table.schema().fields] == list(spec.column_names)
-    (read,) = pa.table(DeltaTable(str(placed.path(ITEMS))).to_pyarrow_table()).to_pylist()
+        assert seen_from_outside(placed, spec).schema == spec.arrow_schema(), spec.name
+    found = {spec: seen_from_outside(placed, spec) for spec in (ITEMS, DESCRIPTIONS)}
+    counts = {spec: delta.read(spark, spec, placed).count() for spec in found}
+    assert {spec: table.num_rows for spec, table in found.items()} == counts
+    assert list(counts.values()) == [2, 1]
+    read = next(other for other in found[ITEMS].to_pylist() if other["item_id"] == "a")
     assert {k: read[k] for k in row} == row
+    kept = {
+        name: value["value"] for name, value in found[DESCRIPTIONS].to_pylist()[0]["attributes"]
+    }
+    assert kept == {"colour": "red", "cut": None}
+
+
+def seen_from_outside(names: TableNames, spec: TableSpec) -> pa.Table:
+    """Return a table as the package `deltalake` reads it."""
+    return pa.table(DeltaTable(str(names.path(spec))).to_pyarrow_table())
 
 
 def test_polars_and_duckdb_read_lists_and_the_protocol_stays_open_to_old_readers(
