@@ -43,6 +43,7 @@ class Lease:
         self._context, self._job = context, job
         self._spark, self._names, self._run_id = context.spark, context.names, context.run_id
         self._process = f"{platform.node()} {os.getpid()} {_start_of(os.getpid())}"
+        self._renewed_at = 0.0
         self._done = threading.Event()
         # A renewal under way must not meet the giving back: the two would conflict in Delta's log.
         self._writing = threading.Lock()
@@ -68,14 +69,15 @@ class Lease:
 
     def _take(self) -> None:
         seen: datetime | None = None
-        while (holder := self._holder()) and not self._is_dead(holder):
-            if seen is not None and holder["renewed_at"] != seen:
-                raise BusyError(self._told(holder))
-            seen = holder["renewed_at"]
-            logger.info("%s Waiting for a sign of life.", self._told(holder))
+        while (row := self._row()) and row["holder"] and not self._is_dead(row):
+            if seen is not None and row["renewed_at"] != seen:
+                raise BusyError(self._told(row))
+            seen = row["renewed_at"]
+            logger.info("%s Waiting for a sign of life.", self._told(row))
             time.sleep(POLL_S)
+        self._renewed_at = time.time()
         try:
-            is_mine = self._claim(holder["process"] if holder else None)
+            is_mine = self._claim(row)
         except Exception:
             self._check()  # two that take it at once conflict in Delta's log: one of them has it
             raise
@@ -83,26 +85,34 @@ class Lease:
             self._check()
             self._take()  # its holder has just given it back
 
-    def _claim(self, before: str | None) -> bool:
-        """Write our name into the job's row, made where it is missing, unless somebody else did."""
+    def _claim(self, row: dict[str, Any] | None) -> bool:
+        """Write our name into the job's row, as it was seen, unless somebody else did meanwhile."""
         job, holder, process = map(quoted, (self._job, self._run_id, self._process))
-        last = quoted(before) if before else "NULL"
-        claimed = self._write(
-            f"MERGE INTO {self._table} t USING (SELECT {job} AS job) s "  # noqa: S608 - all quoted
-            f"ON t.job = s.job WHEN MATCHED AND (t.process <=> {last} OR t.holder IS NULL) THEN "
-            f"UPDATE SET holder = {holder}, process = {process}, renewed_at = current_timestamp() "
-            "WHEN NOT MATCHED THEN INSERT (job, holder, process, renewed_at) "
-            f"VALUES (s.job, {holder}, {process}, current_timestamp())"
-        )
-        return claimed > 0
+        if row is None:
+            claim = (
+                f"MERGE INTO {self._table} t USING (SELECT {job} AS job) s "  # noqa: S608 - all quoted
+                "ON t.job = s.job WHEN NOT MATCHED THEN INSERT (job, holder, process, renewed_at) "
+                f"VALUES (s.job, {holder}, {process}, current_timestamp())"
+            )
+        else:
+            claim = (
+                f"UPDATE {self._table} SET holder = {holder}, process = {process}, "  # noqa: S608 - all quoted
+                f"renewed_at = current_timestamp() WHERE job = {job} "
+                f"AND (process = {quoted(row['process'])} OR holder IS NULL)"
+            )
+        return self._write(claim) > 0
 
-    def _holder(self) -> dict[str, Any] | None:
-        held = delta.read(self._spark, LEASES, self._names).where("holder IS NOT NULL")
+    def _row(self) -> dict[str, Any] | None:
+        """Return the job's row: its holder is null where nobody is at work."""
         # By one clock, and without a time zone that Classic and Connect read in two ways.
         age_s = "(unix_micros(current_timestamp()) - unix_micros(renewed_at)) / 1e6 AS age_s"
-        rows = held.selectExpr("*", age_s).collect()
+        rows = delta.read(self._spark, LEASES, self._names).selectExpr("*", age_s).collect()
         mine = [row.asDict() for row in rows if row["job"] == self._job]
         return mine[0] if mine else None
+
+    def _holder(self) -> dict[str, Any] | None:
+        row = self._row()
+        return row if row and row["holder"] else None
 
     def _is_dead(self, holder: dict[str, Any]) -> bool:
         host, pid, start = holder["process"].split(" ")
@@ -124,6 +134,8 @@ class Lease:
 
     def _check_held(self) -> None:
         """Raise BusyError where this run stood still for so long that another has taken over."""
+        if time.time() - self._renewed_at < STALE_S:
+            return  # nobody takes this one for dead yet
         holder = self._holder()
         if holder and (holder["holder"], holder["process"]) == (self._run_id, self._process):
             return
@@ -138,17 +150,22 @@ class Lease:
             try:
                 with self._writing:
                     if not self._done.is_set():
-                        self._update_mine("renewed_at = current_timestamp()")
+                        self._renew()
             except Exception as error:  # noqa: BLE001 - a missed renewal is no reason to end a run
                 logger.warning("The lease could not be renewed: %s", str(error).splitlines()[:1])
+
+    def _renew(self) -> None:
+        now = time.time()
+        if self._update_mine("renewed_at = current_timestamp()"):
+            self._renewed_at = now
 
     @property
     def _table(self) -> str:
         return self._names.qualified(LEASES)
 
-    def _update_mine(self, what: str) -> None:
+    def _update_mine(self, what: str) -> int:
         job, process = quoted(self._job), quoted(self._process)
-        self._write(
+        return self._write(
             f"UPDATE {self._table} SET {what} WHERE job = {job} AND process = {process}"  # noqa: S608
         )
 

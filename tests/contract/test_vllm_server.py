@@ -83,7 +83,7 @@ def test_our_servers_compile_a_grammar_once_and_give_each_request_its_own() -> N
         "schema |= {'required': ['colour'], 'additionalProperties': False}; "
         "new = lambda: backend.compile_grammar(StructuredOutputOptions.JSON, json.dumps(schema)); "
         "first = new(); backend.ll_tokenizer = None; second = new(); "
-        "begin = words.encode('{\"colour\":\"r', add_special_tokens=False); "
+        'begin = words.encode(\'{"colour":"r\', add_special_tokens=False); '
         "assert first.accept_tokens('', begin) and second.accept_tokens('', begin[:1]); "
         "print(json.dumps([g.ll_matcher.compute_ff_bytes().decode() for g in (first, second)]))"
     )

@@ -117,7 +117,7 @@ class Matcher:
 
 @dataclass
 class Grammar:
-    text: str
+    asked: tuple[str, str, frozenset[int]]
     ll_matcher: Matcher = field(default_factory=Matcher)
 
 
@@ -128,9 +128,9 @@ class Backend:
         self.compiled: list[str] = []
         self.compile: Callable[..., Grammar] = plugin.copying(Backend.compile_grammar)
 
-    def compile_grammar(self, kind: str, text: str, stops: set[int] | None = None) -> Grammar:
+    def compile_grammar(self, kind: str, text: str, stops: set[int]) -> Grammar:
         self.compiled.append(text)
-        return Grammar(text)
+        return Grammar((kind, text, frozenset(stops)))
 
     def grammar(self, text: str) -> Grammar:
         return self.compile(self, "json", text, {2})
@@ -141,7 +141,8 @@ def test_requests_for_the_same_answer_share_one_compiled_grammar_and_no_tokens()
     first = backend.grammar("dress")
     first.ll_matcher.tokens.append(7)
     second, other = backend.grammar("dress"), backend.grammar("lamp")
-    assert (second.text, second.ll_matcher.tokens, other.text) == ("dress", [], "lamp")
+    assert second.asked == ("json", "dress", {2}) != other.asked
+    assert second.ll_matcher.tokens == []
     assert backend.compiled == ["dress", "lamp"]
 
 
