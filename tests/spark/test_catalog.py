@@ -13,6 +13,7 @@ from PIL import Image
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.catalog import job, plan, sources
+from vlm4rec_spark.catalog.columns import expressions
 from vlm4rec_spark.catalog.fetch import FetchSpec, read_picture
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.errors import SourceError
@@ -28,10 +29,44 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.spark, pytest.mark.delta]
 
 
-def picture(colour: str) -> bytes:
+MAX_BYTES, MAX_PIXELS = 2000, 1000
+
+
+def picture(*colours: str, size: tuple[int, int] = (30, 20)) -> bytes:
+    """Return a picture of one colour, or one that moves between several."""
     out = io.BytesIO()
-    Image.new("RGB", (30, 20), colour).save(out, "PNG")
+    first, *others = (Image.new("RGB", size, colour) for colour in colours)
+    if others:
+        first.save(out, "GIF", save_all=True, append_images=others)
+    else:
+        first.save(out, "PNG")
     return out.getvalue()
+
+
+WRONG: dict[str, tuple[bytes | None, str, str]] = {
+    "none.png": (None, "missing", "There is no file"),
+    "../x.png": (None, "outside_base", "not inside images.base"),
+    "page.png": (b"<html>404</html>", "not_a_picture", "expected one of"),
+    "empty.png": (b"", "empty", "no bytes"),
+    "big.png": (picture("red") + bytes(MAX_BYTES), "too_large", "images.max_bytes = 2000"),
+    "cut.png": (picture("red")[:60], "unreadable", "is damaged"),
+    "header.png": (picture("red")[:12], "unreadable", "header is broken"),
+    "many.png": (picture("red", size=(40, 30)), "too_many_pixels", "40 x 30 pixels"),
+    "moving.gif": (picture("red", "blue"), "animated", "expected a still"),
+}
+"""Name of a file -> its bytes, the code that its row has, and words of its message."""
+
+
+def write_photos(folder: Path) -> Path:
+    """Write two good pictures and the wrong ones; return where they are."""
+    photos = folder / "photos"
+    photos.mkdir()
+    for name in ("red", "blue"):
+        (photos / f"{name}.png").write_bytes(picture(name))
+    for name, (content, _, _) in WRONG.items():
+        if content is not None:
+            (photos / name).write_bytes(content)
+    return photos
 
 
 def configured(context: RunContext, *settings: str) -> RunContext:
@@ -65,42 +100,46 @@ def write(folder: Path, rows: dict[str, list[Any]], **types: pa.DataType) -> Non
 
 
 def test_items_and_pictures_follow_the_source(context: RunContext, tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    (photos / "red.png").write_bytes(picture("red"))
-    (photos / "blue.png").write_bytes(picture("blue"))
-    (photos / "page.png").write_bytes(b"<html>404</html>")
+    photos = write_photos(tmp_path)
     catalogue = tmp_path / "source"
     catalogue.mkdir()
     rows: dict[str, list[Any]] = {
-        "sku": [1, 2, 3, None, 2],
-        "name": ["Red\tdress", "Blue shirt", "No picture", "No id", "Blue shirt, again"],
-        "cost": ["9.5", "20", "dear", "1", "20"],
-        "photos": [["red.png", "blue.png"], ["../x.png", None, "page.png"], None, [], ["red.png"]],
-        "fit": ["slim", " ", None, "slim", " "],
-        "group": ["g", "g", None, None, "g"],
+        "sku": [1, 2, 3, None, 2, 4],
+        "name": ["Red\tdress", "Blue shirt", "Broken", "No id", "Blue shirt, again", "No picture"],
+        "cost": ["9.5", "20", "dear", "1", "20", None],
+        "photos": [["red.png", "blue.png"], ["red.png"], [None, *WRONG], [], ["red.png"], None],
+        "fit": ["slim", " ", None, "slim", " ", None],
+        "group": ["g", "g", None, None, "g", None],
+        "department": ["Dresses", " Shirts ", " ", "Dresses", " Shirts ", None],
+        "maker": ["Aria", "Bo  & Co", None, "Aria", "Bo  & Co", None],
+        "stock": ["In stock", "sold out", None, "yes", "sold out", "3"],
     }
     write(catalogue, rows, sku=pa.int64(), photos=pa.list_(pa.string()))
     here = configured(
         context,
         f"sources.items.path={catalogue}",
         f"images.base={photos}",
+        f"images.max_bytes={MAX_BYTES}",
+        f"images.max_pixels={MAX_PIXELS}",
         "sources.items.columns={item_id: sku, title: name, price: cost, image: photos, "
-        "attributes: [fit]}",
+        "category: department, brand: maker, available: stock, attributes: [fit]}",
     )
     report = job.run(here)
-    wanted = {"rows": 5, "null_ids": 1, "duplicate_ids": 1, "items": 3, "new": 3, "changed": 0}
+    wanted = {"rows": 6, "null_ids": 1, "duplicate_ids": 1, "items": 4, "new": 4, "changed": 0}
     assert {name: report.counts[name] for name in wanted} == wanted
     first = items_of(here)
-    assert sorted(first) == ["1", "2", "3"]
+    assert sorted(first) == ["1", "2", "3", "4"]
     assert first["1"]["title"] == "Red dress"
     assert first["1"]["attributes"] == {"fit": "slim"}
     assert [first[i]["price"] for i in "123"] == [9.5, 20.0, None]
-    assert all(row["available"] for row in first.values())
+    assert [first[i]["category"] for i in "123"] == ["Dresses", "Shirts", None]
+    assert [first[i]["brand"] for i in "123"] == ["Aria", "Bo & Co", None]
+    assert [first[i]["available"] for i in "1234"] == [True, False, True, True]
     images = images_of(here)
     assert images["1", 1]["uri"] == "blue.png"
     assert (images["1", 0]["status"], images["1", 0]["width"]) == ("ok", 30)
-    assert images["3", 0]["code"] == "no_picture"
+    assert images["4", 0]["code"] == "no_picture"
+    check_wrong_pictures(images)
 
     # The same source once more: nothing is written.
     before = version_of(here)
@@ -109,14 +148,14 @@ def test_items_and_pictures_follow_the_source(context: RunContext, tmp_path: Pat
     assert version_of(here) == before
     assert items_of(here) == first
 
-    # Item 3 left, item 1 has a new title and lost a picture.
+    # Items 3 and 4 left, item 1 has a new title and lost a picture.
     rows = {name: values[:2] for name, values in rows.items()}
     rows["name"][0], rows["photos"][0] = "Scarlet dress", ["red.png"]
     rows["sku"], rows["name"][1] = [1, 2], first["2"]["title"]
     rows["photos"][1] = ["red.png"]
     write(catalogue, rows, sku=pa.int32(), photos=pa.list_(pa.string()))
     report = job.run(here)
-    assert [report.counts[name] for name in ("new", "changed", "left")] == [0, 1, 1]
+    assert [report.counts[name] for name in ("new", "changed", "left")] == [0, 1, 2]
     last = items_of(here)
     assert last["1"]["title"] == "Scarlet dress"
     assert last["1"]["first_seen"] == first["1"]["first_seen"]
@@ -124,7 +163,47 @@ def test_items_and_pictures_follow_the_source(context: RunContext, tmp_path: Pat
         "available": False,
         "updated_at": last["3"]["updated_at"],
     }
-    assert sorted(images_of(here)) == [("1", 0), ("2", 0), ("3", 0)]
+    kept = [key for key in sorted(images) if key[0] in "34"]
+    assert sorted(images_of(here)) == [("1", 0), ("2", 0), *kept]
+
+    # Item 3 returns with a good picture; item 2 left, which was sold out before.
+    rows["sku"], rows["name"][1], rows["stock"][1] = [1, 3], "Mended", "yes"
+    write(catalogue, rows, sku=pa.int32(), photos=pa.list_(pa.string()))
+    report = job.run(here)
+    assert [report.counts[name] for name in ("new", "changed", "left")] == [0, 1, 0]
+    back = items_of(here)["3"]
+    assert (back["available"], back["title"]) == (True, "Mended")
+    assert back["first_seen"] == first["3"]["first_seen"]
+    images = images_of(here)
+    assert sorted(images) == [("1", 0), ("2", 0), ("3", 0), ("4", 0)]
+    assert images["3", 0]["status"] == "ok"
+
+
+def check_wrong_pictures(images: dict[tuple[str, int], dict[str, Any]]) -> None:
+    """Each kind of picture that cannot be used is a row that says what was wrong with it."""
+    unnamed, *others = [row for (item, _), row in sorted(images.items()) if item == "3"]
+    assert (unnamed["code"], unnamed["uri"]) == ("no_picture", None)
+    assert [row["uri"] for row in others] == list(WRONG)
+    for row, (_, code, words) in zip(others, WRONG.values(), strict=True):
+        assert (row["status"], row["code"], row["width"]) == ("error", code, None)
+        assert words in row["message"]
+
+
+def test_a_shop_may_say_in_many_ways_what_is_available(spark: SparkSession) -> None:
+    said: dict[str, dict[Any, bool]] = {
+        "string": {
+            **dict.fromkeys(["In stock", " YES ", "true", "t", "y", "1", "12", "0.5"], True),
+            **dict.fromkeys(["sold out", "no", "false", "0", "-1", "soon"], False),
+            **dict.fromkeys(["", "  ", None], True),
+        },
+        "int": {3: True, 0: False, -1: False, None: True},
+        "boolean": {True: True, False: False, None: True},
+    }
+    for kind, expected in said.items():
+        frame = spark.createDataFrame([(value,) for value in expected], f"stock {kind}")
+        made = expressions({"stock": kind}, {"available": "stock"}, "sources.items")
+        rows = frame.selectExpr("stock", *made).collect()
+        assert {row["stock"]: row["available"] for row in rows} == expected
 
 
 def test_bytes_in_several_columns_are_read_without_a_path(
