@@ -46,6 +46,7 @@ def fill_shop(spark: SparkSession, names: TableNames, n: int = ITEMS_IN_SHOP) ->
             "available": i % 7 != 6,
             "first_seen": NOW,
             "updated_at": NOW,
+            "request_key": f"k{i}",
         }
         for i in range(n)
     ]

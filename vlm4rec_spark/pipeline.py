@@ -113,7 +113,7 @@ class Pipeline:
         """
         with in_our_words(), Lease(self.context, "catalog_job").held() as context:
             record(context, import_module("vlm4rec_spark.catalog.job").run(context))
-            stage = import_module("vlm4rec_spark.descriptions.job").estimate_stage
+            stage = import_module("vlm4rec_spark.descriptions.estimate_job").estimate_stage
             return cast("list[str]", stage(context, sample))
 
     def publish(self, *, dry_run: bool = False) -> RunReport:

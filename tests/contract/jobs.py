@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +50,25 @@ def vlm4rec(*commands: Sequence[str], folder: Path) -> str:
     return _run(["-c", COMMANDS, *map(json.dumps, commands)], folder)
 
 
-def run_jobs(conf: Path, master: str, *jobs: str, folder: Path) -> list[dict[str, int]]:
+def run_jobs(
+    conf: Path, master: str, *jobs: str, folder: Path, settings: Mapping[str, str] | None = None
+) -> list[dict[str, int]]:
     """Run jobs one after the other in one session, and return the counts of each.
 
     A command for each would start a JVM for each.
 
+    Args:
+        conf: file of the configuration.
+        master: where Spark runs.
+        jobs: methods of `Pipeline`.
+        folder: where the process runs.
+        settings: further ones of Spark.
+
     Raises:
         AssertionError: a job failed or hung; the message holds the end of its log.
     """
-    settings = json.dumps({**SMALL_DATA, "spark.master": master})
-    told = _run(["-c", JOBS, str(conf), settings, *jobs], folder)
+    spark = json.dumps({**SMALL_DATA, "spark.master": master, **(settings or {})})
+    told = _run(["-c", JOBS, str(conf), spark, *jobs], folder)
     return [json.loads(line) for line in told.splitlines()[-len(jobs) :]]
 
 

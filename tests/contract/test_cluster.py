@@ -1,7 +1,12 @@
-"""A standalone Spark cluster (a master and two workers on loopback) makes the same tables."""
+"""A standalone Spark cluster (a master and two workers on loopback) makes the same tables.
+
+Python workers die meanwhile, as the kernel kills them where memory is short.
+"""
 
 from __future__ import annotations
 
+import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +24,13 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-COMPARED = ("items", "images", "descriptions", "item_vectors", "profiles", "recommendations")
+DEATH_RATE = 0.08
+"""Of the forty requests those at which a Python worker is killed, once on each executor."""
+PATIENT = {"spark.task.maxFailures": "20"}
+COMPARED = (
+    "items", "images", "descriptions", "item_vectors", "profiles", "recommendations",
+    "similar_items",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -29,8 +40,14 @@ def master(tmp_path: Path) -> Iterator[str]:
         yield cluster.address
 
 
-def shop_conf(tmp_path: Path, name: str) -> Path:
-    """Return a configuration over the small shop that writes to a place of its own."""
+def shop_conf(tmp_path: Path, name: str, **engine: Any) -> Path:
+    """Return a configuration over the small shop that writes to a place of its own.
+
+    Args:
+        tmp_path: holds the shop.
+        name: of the place.
+        engine: settings of the fake engine.
+    """
     shop = tmp_path / "shop"
     settings: dict[str, Any] = {
         "tables": {"schema": "shop", "location": str(tmp_path / name / "tables")},
@@ -47,24 +64,27 @@ def shop_conf(tmp_path: Path, name: str) -> Path:
             },
         },
         "images": {"base": str(shop)},
-        "describe": {"attributes": "generic", "engine": {"kind": "fake"}},
+        "describe": {"attributes": "generic", "engine": {"kind": "fake", **engine}},
         "embed": {"model": "demo", "texts": ["caption"]},
         "topk": {"k": 5, "similar_k": 3, "index_path": str(tmp_path / name / "index")},
     }
     return write_conf(tmp_path / f"{name}.yml", settings)
 
 
-def test_a_cluster_makes_the_same_tables_as_one_machine(
+def test_a_cluster_whose_workers_die_makes_the_same_tables_as_one_machine(
     spark: SparkSession, tmp_path: Path, master: str
 ) -> None:
     write_world(tmp_path / "shop", ShopConfig(items=40, users=50))
     here = Pipeline(spark, load_config(str(shop_conf(tmp_path, "local"))))
     here.catalog()
     here.recommend()
-    there = shop_conf(tmp_path, "cluster")
-    run_jobs(there, master, "catalog", "recommend", folder=tmp_path)
+    there = shop_conf(tmp_path, "cluster", death_rate=DEATH_RATE)
+    run_jobs(there, master, "catalog", "recommend", folder=tmp_path, settings=PATIENT)
     executors = [p for w in (1, 2) for p in (tmp_path / f"work-worker{w}").glob("app-*/*")]
     assert len(executors) == 2
+    assert list(Path(tempfile.gettempdir()).glob("vlm4rec-*/deaths/*")), "no worker has died"
+    log = read_table(tmp_path / "cluster/tables/shop", "descriptions_log")
+    assert max(Counter(row["request_key"] for row in log).values()) == 1
     for table in COMPARED:
         local = comparable(read_table(tmp_path / "local/tables/shop", table))
         cluster = comparable(read_table(tmp_path / "cluster/tables/shop", table))

@@ -11,7 +11,7 @@ import pytest
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.config import load_config
-from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec
+from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec, model_path
 from vlm4rec_spark.embeddings.job import run
 from vlm4rec_spark.runs import RunContext
 from vlm4rec_spark.tables import DESCRIPTIONS, EMBEDDINGS, ITEM_VECTORS, ITEMS
@@ -51,13 +51,14 @@ class Shop:
             table = pa.Table.from_pylist(rows, schema=spec.arrow_schema())
             delta.merge_on_key(self.spark, self.spark.createDataFrame(table), spec, self.names)
 
-    def embed(self, *texts: str) -> Run:
+    def embed(self, *texts: str, revision: str = "first") -> Run:
         """Run the stage for these variants."""
         self.runs += 1
-        return Run(dict(run(self.context(*texts)).counts), self.rows())
+        return Run(dict(run(self.context(*texts, revision=revision)).counts), self.rows())
 
-    def context(self, *texts: str) -> RunContext:
-        given = ["embed.model=demo", f"embed.texts=[{','.join(texts)}]"]
+    def context(self, *texts: str, revision: str = "first") -> RunContext:
+        given = [f"embed.model={model_path('demo')}", f"embed.revision={revision}"]
+        given.append(f"embed.texts=[{','.join(texts)}]")
         return RunContext(self.spark, load_config(None, given), self.names, f"run-{self.runs}")
 
     def rows(self) -> dict[tuple[str, str], Any]:
@@ -98,6 +99,10 @@ class Life:
     """Item a says what c says, and e, which said nothing, what a said."""
     silent: Run
     """Item a says nothing."""
+    second: Run
+    """By a second revision of the encoder."""
+    back: Run
+    """By the first one again."""
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +118,10 @@ def life(spark: SparkSession, shared_names: TableNames) -> Life:
     changed = shop.embed("caption")
     shop.show(a=None, b=ROSE, c=TABLE, d=" ", e=ROSE)
     silent = shop.embed("caption")
+    second = shop.embed("caption", revision="second")
+    back = shop.embed("caption")
     spec = encoder_spec(shop.context("caption").config)
-    return Life(spec, first, nothing_new, commits, one_variant, changed, silent)
+    return Life(spec, first, nothing_new, commits, one_variant, changed, silent, second, back)
 
 
 def test_only_new_texts_are_encoded_and_a_rerun_writes_nothing(life: Life) -> None:
@@ -147,6 +154,18 @@ def test_a_changed_text_changes_its_own_rows_only(life: Life) -> None:
     assert life.changed.counts["empty"] == 1
     assert life.silent.counts["empty"] == 2
     assert life.silent.rows["a", "caption"]["vector"] is None
+
+
+def test_another_revision_of_the_encoder_embeds_all_again_and_both_are_kept(life: Life) -> None:
+    assert life.second.of("texts", "reused", "encoded", "failed") == (2, 0, 2, 0)
+    before, second, back = life.silent.rows, life.second.rows, life.back.rows
+    assert {row["encoder"] for row in before.values()} == {life.spec.identity}
+    (other,) = {row["encoder"] for row in second.values()}
+    assert "@second" in other
+    for key, row in before.items():
+        np.testing.assert_array_equal(second[key]["vector"], row["vector"])
+    assert life.back.of("reused", "encoded") == (2, 0)
+    assert back == before
 
 
 def test_a_variant_that_is_no_longer_configured_is_left_out(life: Life) -> None:

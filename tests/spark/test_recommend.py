@@ -28,7 +28,15 @@ from tests.unit.topk_pieces import history, item_table, unit
 from vlm4rec_spark import delta
 from vlm4rec_spark.errors import ConfigError, RecallError, SourceError
 from vlm4rec_spark.pipeline import Pipeline
-from vlm4rec_spark.tables import ITEMS, PROFILES, RUNS, SIMILAR_ITEMS
+from vlm4rec_spark.tables import (
+    COMPLEMENTS,
+    DESCRIPTIONS,
+    ITEMS,
+    PROFILES,
+    RECOMMENDATIONS,
+    RUNS,
+    SIMILAR_ITEMS,
+)
 from vlm4rec_spark.topk import audit, plan
 from vlm4rec_spark.topk import job as topk_job
 from vlm4rec_spark.topk.engines.choice import EngineSpec
@@ -46,6 +54,9 @@ if TYPE_CHECKING:
     from vlm4rec_spark.runs import RunContext, RunReport
 
 
+LISTED = (PROFILES, RECOMMENDATIONS, SIMILAR_ITEMS, COMPLEMENTS)
+
+
 @dataclass(frozen=True)
 class Life:
     """Runs of both stages on one shop, one after the other."""
@@ -57,8 +68,11 @@ class Life:
     n_profiles: int
     n_similar: int
     """Rows that the first run left."""
+    versions: dict[str, int]
+    """Last commit of each table of lists."""
     again: tuple[RunReport, RunReport]
     """Under the same id, from a log in seven partitions instead of one."""
+    versions_again: dict[str, int]
     lists_again: Lists
     lists_later: Lists
     """With three new items."""
@@ -70,20 +84,40 @@ def life(
 ) -> Life:
     folder = tmp_path_factory.mktemp("life")
     fill_shop(spark, shared_names)
-    context = make_context(spark, shared_names, folder, partitions=1)
+    describe_outfits(spark, shared_names)
+    outfits = "describe.attributes=fashion"
+    context = make_context(spark, shared_names, folder, outfits, partitions=1)
     profiles, topk = recommend(context)
     first = lists(context)
     rows = [delta.read(spark, spec, shared_names).count() for spec in (PROFILES, SIMILAR_ITEMS)]
+    versions = {spec.name: delta.last_version(spark, spec, shared_names) for spec in LISTED}
 
-    seven = make_context(spark, shared_names, folder, partitions=7)
+    seven = make_context(spark, shared_names, folder, outfits, partitions=7)
     again = recommend(replace(seven, run_id=context.run_id))
     lists_again = lists(context)
+    versions_again = {spec.name: delta.last_version(spark, spec, shared_names) for spec in LISTED}
 
     fill_shop(spark, shared_names, ITEMS_IN_SHOP + 3)
     recommend(replace(context, run_id="later"))
     return Life(
-        context, profiles, topk, first, rows[0], rows[1], again, lists_again, lists(context)
+        *(context, profiles, topk, first, rows[0], rows[1], versions),
+        *(again, versions_again, lists_again, lists(context)),
     )
+
+
+def describe_outfits(spark: SparkSession, names: TableNames) -> None:
+    """Describe a third of the items as dresses, a third as boots, a third as bags, all alike."""
+    look = [("style", {"value": "classic"}), ("occasion", {"value": "office"})]
+    described: list[Row] = [
+        {
+            "request_key": f"k{n}",
+            "status": "ok",
+            "description": "Words.",
+            "attributes": [("type", {"value": ("dress", "boot", "handbag")[n % 3]}), *look],
+        }
+        for n in range(ITEMS_IN_SHOP)
+    ]
+    write(spark, names, DESCRIPTIONS, described)
 
 
 def test_lists_hold_nothing_seen_unavailable_or_repeated_and_a_rerun_writes_nothing(
@@ -108,6 +142,8 @@ def test_lists_hold_nothing_seen_unavailable_or_repeated_and_a_rerun_writes_noth
     assert life.n_profiles == USERS
     assert life.n_similar == 3 * ITEMS_IN_SHOP
 
+    assert life.topk.counts["complement_rows_changed"] > 0
+    assert life.versions_again == life.versions
     profiles, topk = life.again
     assert profiles.counts["profiles_changed"] == 0
     assert topk.counts["list_rows_changed"] == 0

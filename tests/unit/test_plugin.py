@@ -141,7 +141,7 @@ def test_requests_for_the_same_answer_share_one_compiled_grammar_and_no_tokens()
     first = backend.grammar("dress")
     first.ll_matcher.tokens.append(7)
     second, other = backend.grammar("dress"), backend.grammar("lamp")
-    assert second.asked == ("json", "dress", {2}) != other.asked
+    assert second.asked == ("json", "dress", frozenset({2})) != other.asked
     assert second.ll_matcher.tokens == []
     assert backend.compiled == ["dress", "lamp"]
 

@@ -208,20 +208,6 @@ def test_a_model_trained_again_in_its_folder_is_another_model(tmp_path: Path) ->
     assert model_revision("some/model", None) == ""
 
 
-def test_what_the_job_may_send_is_divided_among_its_tasks() -> None:
-    given = ["describe.engine.kind=endpoint", "describe.engine.urls=[http://a/v1, http://b/v1]"]
-    given += ["describe.tasks=4", "describe.engine.max_num_seqs=10"]
-    free = worker_spec(load_config(None, given), "run").engine
-    assert isinstance(free, EndpointSpec)
-    assert (free.requests_per_minute, free.tokens_per_minute) == (None, None)
-    given += ["describe.engine.requests_per_minute=600", "describe.engine.tokens_per_minute=9000"]
-    spec = worker_spec(load_config(None, given), "run")
-    engine = spec.engine
-    assert isinstance(engine, EndpointSpec)
-    assert (engine.requests_per_minute, engine.tokens_per_minute) == (150, 2250)
-    assert (engine.connections, spec.window) == (3, 6)
-
-
 @pytest.mark.parametrize("kind", ["local", "fake"])
 def test_the_specification_for_workers_pickles(kind: str) -> None:
     spec = worker_spec(load_config(None, [f"describe.engine.kind={kind}"]), "run")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
@@ -15,9 +14,8 @@ from vlm4rec_spark.catalog.job import pictures
 from vlm4rec_spark.catalog.sources import read_source
 from vlm4rec_spark.descriptions import duplicates, plan
 from vlm4rec_spark.descriptions.duplicates import FOLLOWERS
-from vlm4rec_spark.descriptions.estimate import estimate, pictures_per_s, told
 from vlm4rec_spark.descriptions.report import Tally, Wanted, check_failures, report
-from vlm4rec_spark.descriptions.slices_job import PRICED_ROWS, Slices, Work, sample_of
+from vlm4rec_spark.descriptions.slices_job import PRICED_ROWS, Slices, Work
 from vlm4rec_spark.descriptions.specs import worker_spec
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, IMAGES, ITEMS
 
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from vlm4rec_spark.descriptions.describer import WorkerSpec
-    from vlm4rec_spark.descriptions.estimate import Sample
     from vlm4rec_spark.runs import RunContext, RunReport
 
 logger = logging.getLogger(__name__)
@@ -70,7 +67,7 @@ def run(context: RunContext, most: int | None = None) -> RunReport:
     return result
 
 
-def _read(context: RunContext) -> tuple[DataFrame, DataFrame, DataFrame]:
+def read_tables(context: RunContext) -> tuple[DataFrame, DataFrame, DataFrame]:
     """Return items, descriptions and the log as they are now."""
     spark, names = context.spark, context.names
     return (
@@ -82,7 +79,7 @@ def _read(context: RunContext) -> tuple[DataFrame, DataFrame, DataFrame]:
 
 def _recover(context: RunContext) -> None:
     """Merge what an earlier run landed but did not merge."""
-    _, descriptions, log = _read(context)
+    _, descriptions, log = read_tables(context)
     lost = plan.newest(plan.unmerged(log, descriptions))
     if not lost.isEmpty():
         delta.upsert(lost, DESCRIPTIONS, context.names)
@@ -109,9 +106,10 @@ def _set_request_keys(
         delta.upsert(changed, ITEMS, context.names)
 
 
-def _pending(context: RunContext) -> DataFrame:
+def pending(context: RunContext) -> DataFrame:
+    """Return the requests that have no settled answer; see `plan.pending`."""
     with_copies = context.config.describe.near_duplicates is not None
-    return plan.pending(*_read(context), with_copies=with_copies)
+    return plan.pending(*read_tables(context), with_copies=with_copies)
 
 
 def _followers(context: RunContext, images: DataFrame) -> DataFrame:
@@ -120,10 +118,10 @@ def _followers(context: RunContext, images: DataFrame) -> DataFrame:
     bits = config.describe.near_duplicates
     if bits is None:
         return context.spark.createDataFrame([], FOLLOWERS.spark_ddl())
-    items, descriptions, _ = _read(context)
+    items, descriptions, _ = read_tables(context)
     hashes = duplicates.perceptual_hashes(images, config.images.max_images)
     use_title = config.describe.use_title
-    todo = _pending(context)
+    todo = pending(context)
     requests = duplicates.candidates(items, hashes, descriptions, todo, use_title=use_title)
     return delta.replace(duplicates.followers(requests, bits), FOLLOWERS, names)
 
@@ -131,9 +129,9 @@ def _followers(context: RunContext, images: DataFrame) -> DataFrame:
 def _copy(context: RunContext, images: DataFrame, followers: DataFrame) -> int:
     """Give the followers the answers of their leaders; return how many got one."""
     landing = f"vlm4rec-copies-{context.run_id}-{uuid.uuid4().hex[:8]}"
-    _, descriptions, log = _read(context)
+    _, descriptions, log = read_tables(context)
     shown = plan.primary_pictures(images, context.config.images.max_images)
-    rows = duplicates.copies(followers, _pending(context), shown, descriptions)
+    rows = duplicates.copies(followers, pending(context), shown, descriptions)
     own = {"run_id": F.lit(context.run_id), "landing": F.lit(landing)}
     delta.append_once(rows.withColumns(own), DESCRIPTIONS_LOG, context.names, landing, 0)
     landed = plan.newest(log.where(log["landing"] == landing))
@@ -142,7 +140,7 @@ def _copy(context: RunContext, images: DataFrame, followers: DataFrame) -> int:
 
 
 def _wanted(context: RunContext, followers: DataFrame) -> Wanted:
-    items, descriptions, _ = _read(context)
+    items, descriptions, _ = read_tables(context)
     has_copies = context.config.describe.near_duplicates is not None
     n_followers = followers.count() if has_copies else 0
     row = plan.wanted(items, descriptions, with_copies=has_copies).first()
@@ -163,8 +161,8 @@ def _queue(
     One slice is read once: there is nothing to write down for it.
     """
     settings = context.config.describe
-    items, _, _ = _read(context)
-    todo = _pending(context).join(followers, "request_key", "left_anti")
+    items, _, _ = read_tables(context)
+    todo = pending(context).join(followers, "request_key", "left_anti")
     ranks, n_slices = None, -(-to_send // settings.slice_rows)
     if sample is not None:
         ranks = (
@@ -190,57 +188,3 @@ def _popularity(context: RunContext) -> DataFrame | None:
         return None
     events = read_source(context.spark, source)
     return events.groupBy("item_id").agg(F.count("*").alias("popularity"))
-
-
-def estimate_stage(context: RunContext, sample: int) -> list[str]:
-    """Describe a sample of what is pending, and return in words what the rest and all will take.
-
-    The sample's answers are kept: the next run does not send them again. Requests that take a
-    near-duplicate's answer cost nothing and are not counted.
-
-    Raises:
-        EngineError: the model server or endpoint cannot be used at all.
-        FailureRateError: more of the sample failed than allowed.
-    """
-    counts = run(context, sample).counts
-    took = _sample(context)
-    if took is None:
-        return [
-            f"Nothing to estimate: {counts['wanted']:,} requests wanted, none was answered now."
-        ]
-    waiting, copied = _free(context)
-    prices, rate = context.config.describe.cost, pictures_per_s(took)
-    told_rate = f"{rate.value:.2f} pictures/s ({rate.low:.2f} to {rate.high:.2f})"
-    on = f"{took.servers} server(s) of {took.gpus} GPU(s)"
-    return [
-        f"Sample: {len(took):,} requests, {told_rate}, {on}; 95 % intervals.",
-        *told("Still pending", estimate(took, counts["left"] - waiting, prices)),
-        *told("The whole catalogue", estimate(took, counts["wanted"] - waiting - copied, prices)),
-    ]
-
-
-def _sample(context: RunContext) -> Sample | None:
-    """Return what the requests took that this run sent; None where none was answered."""
-    log = delta.read(context.spark, DESCRIPTIONS_LOG, context.names)
-    answered = log.where((log["run_id"] == context.run_id) & log["latency_ms"].isNotNull())
-    took = sample_of(answered)
-    row = answered.selectExpr(
-        "avg(size(picture_hashes)) AS pictures",
-        # A local server's name ends in its GPUs, where Spark gave it some.
-        "max(size(split(server, '/'))) - 1 AS gpus",
-    ).first()
-    if took is None or row is None:
-        return None
-    split_over = context.config.describe.engine.tensor_parallel or 1
-    return replace(took, pictures=row["pictures"], gpus=max(row["gpus"], split_over))
-
-
-def _free(context: RunContext) -> tuple[int, int]:
-    """Return how many requests wait for a near-duplicate's answer, and how many have one."""
-    if context.config.describe.near_duplicates is None:
-        return 0, 0
-    items, descriptions, _ = _read(context)
-    followers = delta.read(context.spark, FOLLOWERS, context.names)
-    waiting = _pending(context).join(followers, "request_key", "left_semi")
-    copied = descriptions.where("copied_from IS NOT NULL").join(items, "request_key", "left_semi")
-    return waiting.count(), copied.count()

@@ -15,12 +15,10 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
-import numpy as np
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.descriptions import plan
-from vlm4rec_spark.descriptions.estimate import Sample
 from vlm4rec_spark.descriptions.progress import ProgressSpec, clear, so_far
 from vlm4rec_spark.descriptions.report import (
     FAILED,
@@ -268,21 +266,3 @@ def tally_of(log: DataFrame, landing: str) -> Tally:
         .collect()
     )
     return Tally(**counted, causes=tuple(tuple(cause) for cause in causes))
-
-
-def sample_of(log: DataFrame) -> Sample | None:
-    """Return what the answered requests of a small log took; None where there are none."""
-    moment = "unix_micros(described_at) / 1e6"
-    rows = (
-        log.where("latency_ms IS NOT NULL")
-        .selectExpr("tokens_in", "tokens_out", "latency_ms / 1000", f"{moment} AS at", "server")
-        .collect()
-    )
-    if not rows:
-        return None
-    tokens_in, tokens_out, latency_s, at = (
-        np.array([row[n] for row in rows], np.float64) for n in range(4)
-    )
-    seconds = float(at.max() - (at - latency_s).min())
-    servers = len({row["server"] for row in rows})
-    return Sample(tokens_in, tokens_out, latency_s, max(seconds, 1e-9), servers)
