@@ -309,7 +309,7 @@ def test_the_copy_for_the_preview_holds_what_its_pages_show(
     job.run(context)
     shop = Shop(context.config, newest_copy(f"{tmp_path}/out"))
     assert shop.items(["a"])["a"].description == "Red."
-    assert [word.value for word in shop.items(["a"])["a"].attributes] == ["red", None]
+    assert [w.value for w in shop.items(["a"])["a"].attributes] == ["red", None, "slim"]
     assert [place.rank for place in shop.listed("u00")] == [1, 2, 3, 4, 5]
     assert list(shop.matrix().names) == ["a", "b"]
     assert shop.spaces() == []
