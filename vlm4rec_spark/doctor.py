@@ -209,6 +209,8 @@ def _vlm(config: Config) -> Iterator[Check]:
 def _endpoint(config: Config) -> Iterator[Check]:
     import httpx
 
+    from vlm4rec_spark.descriptions.endpoints import root_of
+
     engine = config.describe.engine
     key = os.environ.get(engine.api_key_env or "")
     if engine.api_key_env and not key:
@@ -216,8 +218,7 @@ def _endpoint(config: Config) -> Iterator[Check]:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     for url in engine.urls:
         try:
-            # The client asks below /v1, too, whether or not the configuration names it.
-            models = f"{url.rstrip('/').removesuffix('/v1')}/v1/models"
+            models = f"{root_of(url)}/v1/models"
             answer = httpx.get(models, headers=headers, timeout=10)
             yield Check("VLM endpoint", *judge_models(models, answer.status_code))
         except httpx.HTTPError as error:

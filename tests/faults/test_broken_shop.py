@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 import zipfile
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +17,12 @@ import pytest
 from PIL import Image
 
 from tests.faults import picture_server
+from tests.stand_in import StandIn
 from vlm4rec_spark import delta
 from vlm4rec_spark.catalog import job as catalog_job
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.descriptions import job as describe_job
 from vlm4rec_spark.descriptions import specs
-from vlm4rec_spark.descriptions.local import LocalSpec
 from vlm4rec_spark.runs import RunContext
 from vlm4rec_spark.tables import DESCRIPTIONS, ENGINE_METRICS, ITEMS
 
@@ -78,17 +77,6 @@ ODD = {
 """Unusual, but whole."""
 
 
-@dataclass(frozen=True)
-class StandIn(LocalSpec):
-    """A local engine whose server is our stand-in."""
-
-    server_env: tuple[tuple[str, str], ...] = (("PYTHONPATH", str(ROOT)),)
-
-    def command(self, socket: Path) -> list[str]:
-        """Return the command line of the stand-in."""
-        return [sys.executable, picture_server.__file__, str(socket)]
-
-
 def pictures() -> list[str]:
     """Return the file of each item: 1 % is broken, of each kind in turn, and 1 % is odd."""
     found = ["good.png"] * ITEMS_IN_SHOP
@@ -118,7 +106,9 @@ def shop(
     spark: SparkSession, names: TableNames, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> RunContext:
     """Return a run over the shop, described by the stand-in."""
-    monkeypatch.setattr(specs, "LocalSpec", StandIn)
+    environment = (("PYTHONPATH", str(ROOT)),)
+    stand_in = partial(StandIn, program=picture_server.__file__, server_env=environment)
+    monkeypatch.setattr(specs, "LocalSpec", stand_in)
     settings = [
         "sources.items.format=parquet",
         f"sources.items.path={tmp_path}/items.parquet",

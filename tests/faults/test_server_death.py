@@ -13,27 +13,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults import model_server
+from tests.stand_in import StandIn
 from vlm4rec_spark.descriptions import lifeline
 from vlm4rec_spark.descriptions.engine import EngineFailure, Reply
-from vlm4rec_spark.descriptions.local import LocalClient, LocalSpec
 from vlm4rec_spark.descriptions.server import DEATHS_WITHIN_S, MOST_DEATHS, LocalServer
 from vlm4rec_spark.errors import EngineError
 
+if TYPE_CHECKING:
+    from vlm4rec_spark.descriptions.local import LocalClient
+
 pytestmark = pytest.mark.faults
-
-
-@dataclass(frozen=True)
-class StandIn(LocalSpec):
-    """A local engine whose server is our stand-in."""
-
-    def command(self, socket: Path) -> list[str]:
-        """Return the command line of the stand-in."""
-        return [sys.executable, model_server.__file__, str(socket)]
 
 
 @pytest.fixture
@@ -83,7 +76,8 @@ def noted(spec: StandIn) -> list[tuple[str, str, str]]:
 
 TASK = """
 import sys
-from tests.faults.test_server_death import StandIn, ask_all
+from tests.faults.test_server_death import ask_all
+from tests.stand_in import StandIn
 spec = StandIn("stand-in", timeout_s=60.0, lease_s=20.0, start_timeout_s=30.0)
 print("ready", flush=True)
 sys.stdin.readline()

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.soak import server
+from tests.stand_in import StandIn
 from vlm4rec_spark.catalog import job as catalog_job
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.descriptions import job as describe_job
 from vlm4rec_spark.descriptions import specs
-from vlm4rec_spark.descriptions.local import LocalSpec
 from vlm4rec_spark.lease import Lease
 from vlm4rec_spark.pipeline import Pipeline
 from vlm4rec_spark.session import SMALL_DATA, build_session
@@ -24,21 +24,13 @@ from vlm4rec_spark.session import SMALL_DATA, build_session
 SLICE_ROWS = 40
 
 
-@dataclass(frozen=True)
-class StandIn(LocalSpec):
-    """A local engine whose server is our stand-in."""
-
-    def command(self, socket: Path) -> list[str]:
-        """Return the command line of the stand-in."""
-        return [sys.executable, str(Path(server.__file__)), str(socket)]
-
-
 def main() -> None:
     """Run once; the tables stay in FOLDER/tables."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     folder, engine, master = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     if engine == "stand-in":
-        vars(specs)["LocalSpec"] = StandIn  # what the fault needs: the one place that makes one
+        # What the fault needs: the one place that makes one.
+        vars(specs)["LocalSpec"] = partial(StandIn, program=server.__file__)
     settings = [
         "tables.schema=soak",
         f"tables.location={folder}/tables",

@@ -7,28 +7,16 @@ file: `server.py SOCKET`.
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import signal
 import sys
 import threading
-import time
 
-from tests.faults import model_server
+from tests.faults import model_server, picture_server
 from tests.soak.victims import ENGINE
-from vlm4rec_spark.descriptions.fake import answer_to
 from vlm4rec_spark.descriptions.lifeline import die_with_parent
 
 PR_SET_NAME = 15
-
-
-class Handler(model_server.Handler):
-    """Answers /health, /metrics and /v1/chat/completions."""
-
-    def answer(self, body: str) -> None:
-        """Answer as the schema of the request asks."""
-        time.sleep(0.25)
-        self.say(answer_to(json.loads(body)))
 
 
 def start_engine() -> int:
@@ -51,5 +39,5 @@ def end_with(engine: int) -> None:
 if __name__ == "__main__":
     forked = start_engine()
     threading.Thread(target=end_with, args=(forked,), daemon=True).start()
-    with model_server.Server(sys.argv[1], Handler) as server:
+    with model_server.Server(sys.argv[1], picture_server.Handler) as server:
         server.serve_forever()

@@ -139,12 +139,10 @@ def by_all_pairs(rows: list[tuple[str, str, list[int], bool, int]], bits: int) -
     return pairs
 
 
-@pytest.fixture
-def shop(spark: SparkSession, names: TableNames, tmp_path: Path) -> Shop:
-    return Shop(spark, names, tmp_path)
-
-
-def test_a_full_run_takes_what_the_estimate_of_a_sample_said(shop: Shop) -> None:
+def test_a_full_run_takes_what_the_estimate_of_a_sample_said(
+    spark: SparkSession, names: TableNames, tmp_path: Path
+) -> None:
+    shop = Shop(spark, names, tmp_path)
     shop.hashes = dict.fromkeys(("k", "l", "m"), 7)
     shop.show(**{item: n for n, item in enumerate("abcdefghijklm")})
     # A token costs 1, so that few rows give figures that can be read.

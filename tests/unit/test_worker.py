@@ -19,7 +19,7 @@ from vlm4rec_spark.catalog.fetch import FetchSpec
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.descriptions import fake
 from vlm4rec_spark.descriptions.describer import WorkerSpec
-from vlm4rec_spark.descriptions.engine import STAGES, EngineFailure, Reply
+from vlm4rec_spark.descriptions.engine import STAGES, EngineFailure, EngineSpec, Reply
 from vlm4rec_spark.descriptions.fake import FAULTS, FakeSpec
 from vlm4rec_spark.descriptions.progress import ProgressSpec, so_far
 from vlm4rec_spark.descriptions.requests import request_key
@@ -32,7 +32,7 @@ from vlm4rec_spark.tables import DESCRIPTIONS_LOG
 CONFIG = load_config(None, ["describe.engine.kind=fake", "describe.attributes=fashion"])
 
 
-def spec_with(engine: FakeSpec, base: Path) -> WorkerSpec:
+def spec_with(engine: EngineSpec, base: Path) -> WorkerSpec:
     spec = worker_spec(CONFIG, "run")
     return WorkerSpec(spec.rules, engine, "fake", FetchSpec(base=str(base)), spec.run_id, window=16)
 
@@ -114,7 +114,7 @@ def test_no_request_opens_no_engine(tmp_path: Path) -> None:
         def open(self) -> Any:
             raise AssertionError("opened")
 
-    spec = spec_with(Closed(), tmp_path)  # type: ignore[arg-type]
+    spec = spec_with(Closed(), tmp_path)
     assert list(describing(spec)(iter([]))) == []
 
 
@@ -200,7 +200,7 @@ def test_request_keys_are_made_by_batch_and_null_without_pictures() -> None:
 def test_a_truncated_answer_is_asked_for_once_more_with_twice_the_room(tmp_path: Path) -> None:
     engine = Scripted(lambda body: Reply('{"ty', "length", 90, 10, body["max_tokens"], 5.0))
     shown = picture(tmp_path, "a.png", (9, 9, 9))
-    (row,) = describe_rows(spec_with(engine, tmp_path), [pending("k", shown)])  # type: ignore[arg-type]
+    (row,) = describe_rows(spec_with(engine, tmp_path), [pending("k", shown)])
     assert [body["max_tokens"] for body in engine.bodies] == [256, 512]
     assert (row["stage"], row["error_code"], row["raw_text"]) == ("truncated", "length", '{"ty')
     assert (row["tokens_in"], row["tokens_cached"], row["tokens_out"]) == (180, 20, 768)
@@ -214,7 +214,7 @@ def test_what_was_answered_before_a_failure_is_paid_for(tmp_path: Path) -> None:
         return Reply('{"ty', "length", 90, 10, 256, 5.0)
 
     shown = picture(tmp_path, "a.png", (9, 9, 9))
-    (row,) = describe_rows(spec_with(Scripted(answer), tmp_path), [pending("k", shown)])  # type: ignore[arg-type]
+    (row,) = describe_rows(spec_with(Scripted(answer), tmp_path), [pending("k", shown)])
     assert (row["status"], row["error_code"]) == ("error", "http_503")
     assert (row["tokens_in"], row["tokens_cached"], row["tokens_out"]) == (90, 10, 256)
 
@@ -233,7 +233,7 @@ def test_a_second_answer_that_is_whole_counts(tmp_path: Path) -> None:
         return Reply(text if is_whole else text[:9], "stop" if is_whole else "length", 1, 0, 1, 1.0)
 
     shown = picture(tmp_path, "a.png", (9, 9, 9))
-    (row,) = describe_rows(spec_with(Scripted(answer), tmp_path), [pending("k", shown)])  # type: ignore[arg-type]
+    (row,) = describe_rows(spec_with(Scripted(answer), tmp_path), [pending("k", shown)])
     assert (row["status"], row["description"]) == ("ok", "A red thing.")
 
 
@@ -241,7 +241,7 @@ def test_a_task_in_which_nearly_all_fails_stops_sending(tmp_path: Path) -> None:
     refused = Scripted(lambda _: EngineFailure("request", "http_401", "no"))
     shown = picture(tmp_path, "a.png", (9, 9, 9))
     rows = [pending(f"k{i}", shown) for i in range(1000)]
-    found = list(describe_rows(spec_with(refused, tmp_path), rows))  # type: ignore[arg-type]
+    found = list(describe_rows(spec_with(refused, tmp_path), rows))
     assert 100 <= len(found) <= 100 + 16 + 1
     assert len(refused.bodies) == len(found)
 
@@ -260,7 +260,7 @@ def test_pictures_that_cannot_be_read_do_not_open_the_window(tmp_path: Path) -> 
     shown = picture(tmp_path, "a.png", (9, 9, 9))
     missing = [pending(f"m{i}", {**shown, "uri": "none.png"}) for i in range(20)]
     rows = missing + [pending(f"k{i}", shown) for i in range(30)]
-    assert len(list(describe_rows(spec_with(engine, tmp_path), rows))) == 50  # type: ignore[arg-type]
+    assert len(list(describe_rows(spec_with(engine, tmp_path), rows))) == 50
     assert 0 < engine.at_first_answer <= WindowLimits(16).first
 
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from vlm4rec_spark.descriptions.endpoints import EndpointPool
+from vlm4rec_spark.descriptions.endpoints import EndpointPool, root_of
 from vlm4rec_spark.descriptions.engine import EngineFailure, Reply
 from vlm4rec_spark.descriptions.pacing import Pace
 from vlm4rec_spark.descriptions.replies import (
@@ -103,7 +103,7 @@ class ChatClient:
         self._secret = api_key
         self._socket = socket
         self._opened: aiohttp.ClientSession | None = None
-        urls = [url.rstrip("/").removesuffix("/v1") for url in spec.urls]
+        urls = [root_of(url) for url in spec.urls]
         self._pool = EndpointPool(urls, spec.connections, is_adaptive=spec.is_adaptive)
         self._pace = Pace(spec.requests_per_minute, spec.tokens_per_minute)
 

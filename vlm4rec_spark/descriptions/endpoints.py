@@ -46,6 +46,15 @@ class Endpoint:
         return self.in_flight < max(1, int(self.limit))
 
 
+def root_of(url: str) -> str:
+    """Return the address below which an endpoint has its paths, named with /v1 or without.
+
+    >>> root_of("http://a/v1/")
+    'http://a'
+    """
+    return url.rstrip("/").removesuffix("/v1")
+
+
 class EndpointPool:
     """Lends endpoints to requests: the least loaded of those that are well."""
 

@@ -56,8 +56,12 @@ def run(context: RunContext, most: int | None = None) -> RunReport:
         has_bytes = source is not None and not source.where("content IS NOT NULL").isEmpty()
         most_images = context.config.images.max_images
         shown = plan.primary_pictures(images, most_images, source if has_bytes else None)
+        again = None if has_bytes else source
         queue, to_send, n_slices = _queue(context, shown, followers, wanted.to_send, most)
-        work = Work(queue, None if has_bytes else source, to_send, n_slices)
+        # A single slice is read once, where its addresses need not be looked up in the source.
+        if n_slices > 1 or again is not None:
+            queue = delta.replace(queue, plan.QUEUE, context.names)
+        work = Work(queue, again, to_send, n_slices)
         tally = Slices(context, spec, work).send_all()
     copied = _copy(context, images, followers) if wanted.followers else 0
     finished = time.monotonic()
@@ -156,10 +160,7 @@ def _queue(
     to_send: int,
     sample: int | None,
 ) -> tuple[DataFrame, int, int]:
-    """Write down what is to be sent, once for all slices; return it, its rows, and its slices.
-
-    One slice is read once: there is nothing to write down for it.
-    """
+    """Return what is to be sent, its rows, and its slices."""
     settings = context.config.describe
     items, _, _ = read_tables(context)
     todo = pending(context).join(followers, "request_key", "left_anti")
@@ -175,10 +176,7 @@ def _queue(
         ranks = plan.ranked(todo, items, _popularity(context), most, rows, first_rows)
         to_send = min(to_send, most or to_send)
         n_slices = -(-(to_send + rows - first_rows) // rows)
-    queue = plan.queued(todo, shown, n_slices, ranks)
-    if n_slices > 1:
-        queue = delta.replace(queue, plan.QUEUE, context.names)
-    return queue, to_send, n_slices
+    return plan.queued(todo, shown, n_slices, ranks), to_send, n_slices
 
 
 def _popularity(context: RunContext) -> DataFrame | None:

@@ -45,7 +45,7 @@ QUEUE = TableSpec(
     ("request_key",),
     ("slice",),
     (),
-    "Working table of the describe stage: what the last run of several slices had to send",
+    "Working table of the describe stage: what the last run that read it twice had to send",
 )
 
 
@@ -278,9 +278,14 @@ def sure_words(attributes: str, min_confidence: float) -> Expression:
         attributes: column of that type of `descriptions`.
         min_confidence: `describe.min_confidence`.
     """
-    sure = sure_attributes(attributes, min_confidence)
-    visible = F.map_filter(sure, lambda _, a: a["value"].isNotNull())
+    visible = visible_attributes(attributes, min_confidence)
     return F.transform_values(visible, lambda _, a: a["value"])
+
+
+def visible_attributes(attributes: str, min_confidence: float) -> Expression:
+    """Return of a column of attributes those that are visible and the model was sure enough of."""
+    sure = sure_attributes(attributes, min_confidence)
+    return F.map_filter(sure, lambda _, a: a["value"].isNotNull())
 
 
 def sure_attributes(attributes: str, min_confidence: float) -> Expression:

@@ -98,9 +98,6 @@ class Slices:
         # Absolute, as a server of Spark may run in another folder.
         root = Path(context.config.topk.index_path).absolute()
         self._progress = str(root / "progress" / self.landing)
-        if context.config.describe.engine.kind == "local":
-            # Here, for slices that overlap would make it at the same moment, and one would fail.
-            delta.create_table(context.spark, ENGINE_METRICS, context.names)
         self._started = self._told_at = time.monotonic()
         self._running: dict[Future[Tally], int] = {}
         self._tally = Tally()
@@ -116,6 +113,10 @@ class Slices:
         Returns:
             What all slices did.
         """
+        context = self._context
+        if context.config.describe.engine.kind == "local":
+            # Slices that overlap would make it at the same moment, and one of them would fail.
+            delta.create_table(context.spark, ENGINE_METRICS, context.names)
         try:
             self._send_each()
         except Exception as error:
@@ -130,7 +131,7 @@ class Slices:
         if len(self._done) == 1:
             return self._done[0]
         # Neither medians nor the times of slices that overlap can be had from their tallies.
-        log = delta.read(self._context.spark, DESCRIPTIONS_LOG, self._context.names)
+        log = delta.read(context.spark, DESCRIPTIONS_LOG, context.names)
         return tally_of(log, self.landing)
 
     def _send_each(self) -> None:

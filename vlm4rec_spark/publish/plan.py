@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
-from vlm4rec_spark.descriptions.plan import sure_attributes
+from vlm4rec_spark.descriptions.plan import visible_attributes
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -55,8 +55,7 @@ def nested(table: PublishedTable, rows: DataFrame) -> DataFrame:
 
 def _described(sources: Mapping[str, DataFrame], min_confidence: float) -> DataFrame:
     """Return the items with what is visible and sure of them as `seen`."""
-    sure = sure_attributes("attributes", min_confidence)
-    visible = F.map_filter(sure, lambda _, a: a["value"].isNotNull())
+    visible = visible_attributes("attributes", min_confidence)
     good = sources["descriptions"].where("status = 'ok'")
     good = good.select("request_key", "description", visible.alias("seen"), "model", "described_at")
     return sources["items"].join(good, "request_key", "left")
