@@ -76,7 +76,7 @@ class EngineConfig(Model):
     tensor_parallel: Positive | None = None
     """GPUs one model is split over; null: all that Spark gives a task."""
     server_args: tuple[str, ...] = ()
-    """Further arguments of the local server."""
+    """Further arguments of the local server, which win over ours."""
     start_timeout_s: Annotated[float, Field(gt=0)] = 600.0
     """Seconds the local server may take to start."""
     lease_s: Annotated[float, Field(gt=0)] = 120.0

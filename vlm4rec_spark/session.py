@@ -34,6 +34,24 @@ _STATIC = {
 }
 """Settings that must be there before the JVM starts."""
 
+_BROUGHT_BY_SPARK = (
+    "com.fasterxml.jackson.core:jackson-annotations",
+    "com.fasterxml.jackson.core:jackson-core",
+    "com.fasterxml.jackson.core:jackson-databind",
+    "com.google.code.findbugs:jsr305",
+    "org.apache.hadoop:hadoop-client-api",
+    "org.apache.hadoop:hadoop-client-runtime",
+    "org.apache.logging.log4j:log4j-api",
+    "org.apache.logging.log4j:log4j-core",
+    "org.apache.logging.log4j:log4j-slf4j2-impl",
+    "org.apache.parquet:parquet-hadoop",
+    "org.locationtech.jts:jts-core",
+    "org.roaringbitmap:RoaringBitmap",
+    "org.slf4j:slf4j-api",
+)
+"""What Delta asks Maven for and Spark has: 70 of 90 MB that would be fetched, and copied at each
+start, though Java takes Spark's own."""
+
 SHORT_LIVED_JAVA = (
     "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseParallelGC "
     "-XX:+UseTransparentHugePages"
@@ -51,6 +69,9 @@ SMALL_DATA = {
     "spark.sql.ui.explainMode": "simple",
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "1",
+    # The usual ones keep a checksum beside each file, whose rights a program of its own sets.
+    "spark.hadoop.fs.file.impl": "org.apache.hadoop.fs.RawLocalFileSystem",
+    "spark.hadoop.fs.AbstractFileSystem.file.impl": "org.apache.hadoop.fs.local.RawLocalFs",
 }
 """Settings that spare a session over tiny tables, as those of the demo, its overhead."""
 
@@ -91,6 +112,7 @@ def local_settings(warehouse: str | None = None, packages: Sequence[str] = ()) -
     folder = Path(warehouse or "spark-warehouse").absolute()
     return {
         "spark.jars.packages": ",".join((installed_delta_package(), *packages)),
+        "spark.jars.excludes": ",".join(_BROUGHT_BY_SPARK),
         "spark.sql.warehouse.dir": str(folder),
         # VACUUM lists a table's files in this many tasks: 10,000 unless told otherwise.
         "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",

@@ -34,6 +34,7 @@ from vlm4rec_spark.descriptions.local import (
     CPU_ENVIRONMENT,
     STRUCTURED_OUTPUTS,
     LocalSpec,
+    cpu_dtype,
     model_path,
 )
 from vlm4rec_spark.descriptions.requests import Picture, Request, RequestRules, chat_body
@@ -123,6 +124,7 @@ def flags(config: Config) -> dict[str, Any]:
         "limit_mm_per_prompt": {"image": 1, "video": 0},
         "structured_outputs_config": STRUCTURED_OUTPUTS,
         "mm_processor_cache_gb": 0,
+        "dtype": cpu_dtype(),
     }
 
 

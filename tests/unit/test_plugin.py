@@ -96,6 +96,31 @@ def test_a_model_is_split_over_the_gpus_of_a_task() -> None:
     assert command[command.index("--tensor-parallel-size") + 1] == "4"
 
 
+@pytest.mark.parametrize(
+    ("told", "dtype"),
+    [
+        ("flags\t\t: fpu avx2 fma\n", "float32"),
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16\n", "auto"),
+        ("flags\t\t: fpu avx2 amx_bf16\n", "auto"),
+        ("Features\t: fp asimd bf16\n", "auto"),
+        ("", "auto"),
+    ],
+)
+def test_a_cpu_that_cannot_compute_in_bfloat16_computes_in_float32(
+    told: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{told}", "utf-8")
+    monkeypatch.setattr("vlm4rec_spark.descriptions.local.CPU_INFO", tmp_path / "cpuinfo")
+    command = LocalSpec("m", server_args=("--seed", "1")).command(SOCKET)
+    assert command[command.index("--dtype") + 1] == dtype
+    assert command[-2:] == ["--seed", "1"]  # what a configuration says comes last, and wins
+
+
+def test_a_gpu_computes_in_the_type_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vlm4rec_spark.descriptions.local.has_gpu", lambda: True)
+    assert "--dtype" not in LocalSpec("m").command(SOCKET)
+
+
 def test_gpus_are_counted_into_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vlm4rec_spark.descriptions.local.has_gpu", lambda: True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")

@@ -104,9 +104,14 @@ def _set_request_keys(
 ) -> None:
     hashes = plan.primary_pictures(images, context.config.images.max_images)
     items = delta.read(context.spark, ITEMS, context.names)
-    changed = plan.with_request_keys(items, hashes, spec.rules)
-    # In a first run every key is new: no need to look.
-    if is_first or not changed.isEmpty():
+    rows = plan.with_new_keys(items, hashes, spec.rules)
+    rekeyed = rows.withColumn("request_key", rows["new_key"])
+    if is_first:
+        # Every key is new: a MERGE would look for the rows to change, and read all of this twice.
+        delta.replace(rekeyed, ITEMS, context.names)
+        return
+    changed = rekeyed.where(~rows["request_key"].eqNullSafe(rows["new_key"]))
+    if not changed.isEmpty():
         delta.upsert(changed, ITEMS, context.names)
 
 

@@ -70,8 +70,8 @@ def primary_pictures(
     return usable.groupBy("item_id").agg(F.slice(ordered, 1, max_images).alias("pictures"))
 
 
-def with_request_keys(items: DataFrame, pictures: DataFrame, rules: RequestRules) -> DataFrame:
-    """Return the rows of `items` whose request key changes, with the new key.
+def with_new_keys(items: DataFrame, pictures: DataFrame, rules: RequestRules) -> DataFrame:
+    """Return the rows of `items` and, as `new_key`, the request key that each has now.
 
     An item without a usable picture has the key null.
     """
@@ -79,13 +79,7 @@ def with_request_keys(items: DataFrame, pictures: DataFrame, rules: RequestRules
         pictures.select("item_id", F.col("pictures.sha256").alias("hashes")), "item_id", "left"
     )
     keys = asked.mapInArrow(keyed(rules), "item_id STRING, request_key STRING")
-    new = keys.withColumnRenamed("request_key", "new_key")
-    return (
-        items.join(new, "item_id")
-        .where(~F.col("request_key").eqNullSafe(F.col("new_key")))
-        .withColumn("request_key", F.col("new_key"))
-        .select(*items.columns)
-    )
+    return items.join(keys.withColumnRenamed("request_key", "new_key"), "item_id")
 
 
 def is_settled() -> Expression:
