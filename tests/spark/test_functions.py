@@ -37,9 +37,9 @@ def test_sql_describes_pictures_and_embeds_texts_row_by_row(spark: SparkSession)
     ]
     schema = pa.schema([("n", pa.int32()), ("photo", pa.binary()), ("words", pa.string())])
     frame = spark.createDataFrame(pa.Table.from_pylist(rows, schema=schema))
-    frame.createOrReplaceTempView("shop_pictures")
     found = spark.sql(
-        "SELECT n, describe_image(photo) AS d, embed_text(words) AS v FROM shop_pictures ORDER BY n"
+        "SELECT n, describe_image(photo) AS d, embed_text(words) AS v FROM {shop} ORDER BY n",
+        shop=frame,
     ).collect()
     told = {row["n"]: row["d"] for row in found}
     assert {told[n]["status"] for n in range(7)} == {"ok"}

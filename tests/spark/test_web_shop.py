@@ -82,7 +82,8 @@ def shown(body: dict[str, Any]) -> list[str]:
 def everything_stored(context: RunContext) -> str:
     """Return all that stands in any table, working tables included, as JSON."""
     spark, schema = context.spark, context.names.qualified_schema
-    names = [row["tableName"] for row in spark.sql(f"SHOW TABLES IN {schema}").collect()]
+    shown = spark.sql(f"SHOW TABLES IN {schema}").where("NOT isTemporary").collect()
+    names = [row["tableName"] for row in shown]
     frames = [spark.table(f"{schema}.{name}") for name in names]
     lines = [frame.selectExpr("to_json(struct(*)) AS line").collect() for frame in frames]
     return "\n".join(row["line"] for rows in lines for row in rows)
