@@ -16,15 +16,15 @@ from deltalake import DeltaTable
 from vlm4rec_spark.session import SHORT_LIVED_JAVA, SMALL_DATA
 
 Rows = list[dict[str, Any]]
+SCRIPTS = Path(__file__).parents[2] / "jobs"
 JOBS = """
-import json, sys
-from vlm4rec_spark import Pipeline, load_config
+import json, runpy, sys
 from vlm4rec_spark.session import build_session
-conf, settings, *jobs = sys.argv[1:]
-spark = build_session("jobs", extra=json.loads(settings))
+folder, conf, settings, *jobs = sys.argv[1:]
+build_session("jobs", extra=json.loads(settings))
 for job in jobs:
-    report = getattr(Pipeline(spark, load_config(conf)), job)()
-    print(json.dumps(dict(report.counts)))
+    sys.argv = [job, "--conf", conf]
+    runpy.run_path(f"{folder}/{job}.py", run_name="__main__")
 """
 COMMANDS = """
 import json, sys
@@ -52,15 +52,15 @@ def vlm4rec(*commands: Sequence[str], folder: Path) -> str:
 
 def run_jobs(
     conf: Path, master: str, *jobs: str, folder: Path, settings: Mapping[str, str] | None = None
-) -> list[dict[str, int]]:
-    """Run jobs one after the other in one session, and return the counts of each.
+) -> None:
+    """Run scripts of jobs/ one after the other in one session.
 
-    A command for each would start a JVM for each.
+    A process for each would start a JVM for each.
 
     Args:
         conf: file of the configuration.
         master: where Spark runs.
-        jobs: methods of `Pipeline`.
+        jobs: names of scripts.
         folder: where the process runs.
         settings: further ones of Spark.
 
@@ -68,8 +68,7 @@ def run_jobs(
         AssertionError: a job failed or hung; the message holds the end of its log.
     """
     spark = json.dumps({**SMALL_DATA, "spark.master": master, **(settings or {})})
-    told = _run(["-c", JOBS, str(conf), spark, *jobs], folder)
-    return [json.loads(line) for line in told.splitlines()[-len(jobs) :]]
+    _run(["-c", JOBS, str(SCRIPTS), str(conf), spark, *jobs], folder)
 
 
 def _run(arguments: list[str], folder: Path) -> str:

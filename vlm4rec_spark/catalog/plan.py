@@ -14,6 +14,7 @@ from vlm4rec_spark.catalog.fetch import FetchSpec, is_url, read_picture
 from vlm4rec_spark.catalog.images import Picture, PictureError, failed, inspect
 from vlm4rec_spark.catalog.items import clean_group, clean_title
 from vlm4rec_spark.catalog.sources import explode_pictures
+from vlm4rec_spark.spread import spread
 from vlm4rec_spark.tables import IMAGES, ITEMS, Column, TableSpec
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def pending_pictures(
     known_ones = "status = 'ok' AND phash IS NOT NULL" if hashed else "status = 'ok'"
     good = images.where("FALSE" if refresh else known_ones)
     known = good.select(*IMAGES.key, *[sf.col(n).alias(f"known_{n}") for n in _KNOWN])
-    return pictures.join(known, list(IMAGES.key), "left").repartition(tasks, *IMAGES.key)
+    return spread(pictures.join(known, list(IMAGES.key), "left"), tasks, *IMAGES.key)
 
 
 def read_pictures(pending: DataFrame, spec: FetchSpec, threads: int) -> DataFrame:

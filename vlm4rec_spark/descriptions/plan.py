@@ -14,6 +14,7 @@ from vlm4rec_spark.descriptions.engine import SETTLED_CODES, SETTLED_STAGES
 from vlm4rec_spark.descriptions.local import LocalSpec
 from vlm4rec_spark.descriptions.worker import describing, keyed
 from vlm4rec_spark.errors import ConfigError
+from vlm4rec_spark.spread import spread
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, ENGINE_METRICS, Column, TableSpec
 
 if TYPE_CHECKING:
@@ -230,11 +231,9 @@ def with_contents(queue: DataFrame, source: DataFrame | None, max_images: int) -
 
 def described(requests: DataFrame, spec: WorkerSpec, tasks: int) -> DataFrame:
     """Return rows of `descriptions_log` for queued requests; reading it sends the requests."""
-    return (
-        requests.select("request_key", "category", "title", "attempt", "pictures")
-        # A fixed number, which adaptive execution leaves alone: each task feeds the engine.
-        .repartition(tasks, "request_key")
-        .mapInArrow(_on_this_task(spec), DESCRIPTIONS_LOG.spark_ddl())
+    rows = requests.select("request_key", "category", "title", "attempt", "pictures")
+    return spread(rows, tasks, "request_key").mapInArrow(
+        _on_this_task(spec), DESCRIPTIONS_LOG.spark_ddl()
     )
 
 

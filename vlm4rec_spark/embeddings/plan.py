@@ -12,6 +12,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 from vlm4rec_spark.descriptions.plan import sure_words
 from vlm4rec_spark.embeddings.encoders import EncoderSpec, load_encoder
 from vlm4rec_spark.embeddings.texts import text_of, text_sha256
+from vlm4rec_spark.spread import spread
 from vlm4rec_spark.tables import EMBEDDINGS, ITEM_VECTORS
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ ITEM_TEXTS = pa.schema(
 )
 """One row per item and variant; text and hash are null where there is nothing to embed."""
 TEXTS_DDL = "item_id STRING, space STRING, text STRING, text_sha256 STRING"
-TEXTS_A_TASK = 2048
+TEXTS_A_TASK = 1024
 """Some seconds of a small encoder on one core, so that loading it stays a small part."""
 TEXTS_A_SLICE = 500_000
 NO_TEXT = "no text: the item has no description or title to embed"
@@ -108,7 +109,7 @@ def in_slice(number: int, slices: int) -> Column:
 
 def encoded(rows: DataFrame, spec: EncoderSpec, tasks: int) -> DataFrame:
     """Return rows of `embeddings`; texts without a usable vector are left out."""
-    return rows.repartition(tasks, "text_sha256").mapInArrow(_vectors(spec), EMBEDDINGS.spark_ddl())
+    return spread(rows, tasks, "text_sha256").mapInArrow(_vectors(spec), EMBEDDINGS.spark_ddl())
 
 
 def _vectors(

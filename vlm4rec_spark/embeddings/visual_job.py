@@ -17,6 +17,7 @@ from vlm4rec_spark.catalog.images import PictureError, prepare
 from vlm4rec_spark.descriptions.job import source_pictures
 from vlm4rec_spark.descriptions.plan import primary_pictures
 from vlm4rec_spark.embeddings.visual import VisualSpec, load_visual
+from vlm4rec_spark.spread import spread
 from vlm4rec_spark.tables import EMBEDDINGS, IMAGES
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def embed_pictures(context: RunContext, spec: VisualSpec) -> int:
         pictures = picture_contents(context).dropDuplicates(["sha256"])
         todo = pictures.join(pending, "sha256", "left_semi")
         tasks = max(context.config.describe.tasks, -(-missing // PICTURES_A_TASK))
-        rows = todo.repartition(tasks, "sha256").mapInArrow(
+        rows = spread(todo, tasks, "sha256").mapInArrow(
             _vectors(spec, FetchSpec.of(context.config.images)), EMBEDDINGS.spark_ddl()
         )
         app_id = f"vlm4rec-visual-{context.run_id}-{uuid.uuid4().hex[:8]}"
