@@ -172,9 +172,9 @@ class Model:
 
 
 @lru_cache(maxsize=1)
-def loaded() -> tuple[Model, float]:
-    """Return the model of this process, and when it was there."""
-    return Model(), time.time()
+def loaded() -> Model:
+    """Return the model of this process, which Spark may use again for another shop."""
+    return Model()
 
 
 def opened(raw: bytes) -> Image.Image:
@@ -206,25 +206,25 @@ def recipe(spark: SparkSession, shop: Path, table: str) -> tuple[int, float]:
     """Describe the shop by `mapInPandas` and one call per batch of 64, into a Delta table.
 
     Returns:
-        Answers that are JSON, and seconds from the moment the model is loaded to the commit.
+        Answers that are JSON, and seconds from the moment the model is there to the commit.
     """
-    ddl = "item_id STRING, answer STRING, loaded_at DOUBLE"
+    ddl = "item_id STRING, answer STRING, began DOUBLE"
     rows = spark.read.parquet(str(shop / "items.parquet")).repartition(1)
     rows.mapInPandas(described, ddl).write.format("delta").saveAsTable(table)
     finished = time.time()
-    found = spark.table(table).select("answer", "loaded_at").collect()
-    return n_json(row["answer"] for row in found), finished - found[0]["loaded_at"]
+    found = spark.table(table).select("answer", "began").collect()
+    return n_json(row["answer"] for row in found), finished - found[0]["began"]
 
 
 def described(frames: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
     """Answer frame by frame, BATCH rows a call."""
-    model, loaded_at = loaded()
+    model, began = loaded(), time.time()
     rules = request_rules(config())
     for frame in frames:
         for start in range(0, len(frame), BATCH):
             rows = frame.iloc[start : start + BATCH]
             answers = model.answers(chats(rules, rows.to_dict("records")))
-            yield rows[["item_id"]].assign(answer=answers, loaded_at=loaded_at)
+            yield rows[["item_id"]].assign(answer=answers, began=began)
 
 
 def n_json(answers: Iterable[str]) -> int:
@@ -241,7 +241,7 @@ def n_json(answers: Iterable[str]) -> int:
 def main() -> None:
     """Describe a shop offline: pictures decoded beforehand, all of them in one call."""
     rows = pq.read_table(Path(sys.argv[1]) / "items.parquet").to_pylist()
-    model, _ = loaded()
+    model = loaded()
     rules = request_rules(config())
     asked = chats(rules, rows, rules.max_side)
     started = time.time()

@@ -61,10 +61,17 @@ class Shop:
         given.append(f"embed.texts=[{','.join(texts)}]")
         return RunContext(self.spark, load_config(None, given), self.names, f"run-{self.runs}")
 
+    def double(self) -> None:
+        """Leave the vectors as two runs do that embed the same texts at the same time."""
+        vectors = delta.read(self.spark, EMBEDDINGS, self.names)
+        delta.append_once(vectors, EMBEDDINGS, self.names, "another run", 0)
+
     def rows(self) -> dict[tuple[str, str], Any]:
-        """Return (item, space) -> row of `item_vectors`."""
+        """Return (item, space) -> row of `item_vectors`, which has each once."""
         found = delta.read(self.spark, ITEM_VECTORS, self.names).collect()
-        return {(row["item_id"], row["space"]): row for row in found}
+        by_key = {(row["item_id"], row["space"]): row for row in found}
+        assert len(by_key) == len(found)
+        return by_key
 
     def commits(self) -> int:
         """Return how many commits the written tables have had."""
@@ -96,7 +103,7 @@ class Life:
     one_variant: Run
     """Of two there were before."""
     changed: Run
-    """Item a says what c says, and e, which said nothing, what a said."""
+    """Item a says what c says, and e, which said nothing, what a said. Vectors are there twice."""
     silent: Run
     """Item a says nothing."""
     second: Run
@@ -114,6 +121,7 @@ def life(spark: SparkSession, shared_names: TableNames) -> Life:
     nothing_new = shop.embed("caption", "title_caption")
     commits = shop.commits() - before
     one_variant = shop.embed("caption")
+    shop.double()
     shop.show(a=TABLE, b=ROSE, c=TABLE, d=" ", e=ROSE)
     changed = shop.embed("caption")
     shop.show(a=None, b=ROSE, c=TABLE, d=" ", e=ROSE)

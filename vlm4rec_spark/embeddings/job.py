@@ -94,9 +94,11 @@ def _put_in_force(context: RunContext, texts: DataFrame, spec: EncoderSpec) -> i
     in_force = delta.read(spark, ITEM_VECTORS, names)
     rows = plan.item_vectors(texts, _embeddings(context), in_force, spec.identity)
     changed = delta.merge_on_key(spark, rows, ITEM_VECTORS, names).changed
-    # Asked by keys alone: a merge of everything would move every vector at every run.
+    # Each item has a row of each variant now. Counting asks the tables' logs alone; a merge of
+    # everything would move every vector at every run.
+    n_items = delta.read(spark, ITEMS, names).count()
     in_force = delta.read(spark, ITEM_VECTORS, names)
-    if not plan.left_over(texts, in_force).isEmpty():
+    if in_force.count() > n_items * len(context.config.embed.texts):
         kept = plan.still_wanted(texts, in_force)
         changed += delta.merge_on_key(spark, kept, ITEM_VECTORS, names, delete_missing=True).changed
     return changed

@@ -154,8 +154,9 @@ def item_vectors(
     changed = texts.join(settled, ["item_id", "space", "text_sha256"], "left_anti")
     known = embeddings.where(F.col("encoder") == encoder).select("text_sha256", "vector")
     # Inner, so that Spark may send few changed rows to the vectors instead of the reverse. Two
-    # runs at a time may both have embedded a text: one vector of it is enough.
-    good = changed.join(known, "text_sha256").dropDuplicates(["item_id", "space"])
+    # runs at a time may both have embedded a text: one vector of it is enough. The text is among
+    # the keys because rows that were joined by it need not travel again.
+    good = changed.join(known, "text_sha256").dropDuplicates(["text_sha256", "item_id", "space"])
     bad = changed.join(known.select("text_sha256"), "text_sha256", "left_anti")
     why = F.when(F.col("text").isNull(), NO_TEXT).otherwise(NO_VECTOR)
     rows = good.withColumns({"status": F.lit("ok"), "message": F.lit(None).cast("string")})
@@ -164,13 +165,7 @@ def item_vectors(
     return everything.withColumn("encoder", F.lit(encoder)).select(*ITEM_VECTORS.column_names)
 
 
-def left_over(texts: DataFrame, in_force: DataFrame) -> DataFrame:
-    """Return the keys of `item_vectors` that no item, or no configured variant, has any more."""
-    keys = list(ITEM_VECTORS.key)
-    return in_force.select(*keys).join(texts.select(*keys), keys, "left_anti")
-
-
 def still_wanted(texts: DataFrame, in_force: DataFrame) -> DataFrame:
-    """Return the rows of `item_vectors` that are not left over."""
+    """Return the rows of `item_vectors` whose item and variant are still there."""
     keys = list(ITEM_VECTORS.key)
     return in_force.join(texts.select(*keys), keys, "left_semi").select(*in_force.columns)
