@@ -96,9 +96,10 @@ def _put_in_force(context: RunContext, texts: DataFrame, spec: EncoderSpec) -> i
     changed = delta.merge_on_key(spark, rows, ITEM_VECTORS, names).changed
     # Each item has a row of each variant now. Counting asks the tables' logs alone; a merge of
     # everything would move every vector at every run.
-    n_items = delta.read(spark, ITEMS, names).count()
+    variants = set(context.config.embed.texts)
+    n_wanted = delta.read(spark, ITEMS, names).count() * len(variants)
     in_force = delta.read(spark, ITEM_VECTORS, names)
-    if in_force.count() > n_items * len(context.config.embed.texts):
+    if in_force.count() > n_wanted:
         kept = plan.still_wanted(texts, in_force)
         changed += delta.merge_on_key(spark, kept, ITEM_VECTORS, names, delete_missing=True).changed
     return changed
