@@ -42,6 +42,8 @@ INSIDE = (
     "192.168.0.1", "169.254.169.254", "[fe80::1]", "[fc00::1]", "[fd00:ec2::254]",
     "100.64.0.1", "100.100.100.200", "192.0.0.1", "198.18.0.1", "224.0.0.1", "255.255.255.255",
     "240.0.0.1", "[ff02::1]", "[fec0::1]", "[::ffff:169.254.169.254]", "[::ffff:10.0.0.1]",
+    "168.63.129.16", "[::ffff:168.63.129.16]", "[64:ff9b::a83f:8110]", "[2002:a83f:8110::]",
+    "192.0.0.8", "192.0.0.192", "[64:ff9b::c000:c0]",
 )  # fmt: skip
 """Loopback, private networks, link-local, metadata services, in many spellings."""
 
@@ -121,6 +123,7 @@ def test_hostile_titles_stay_text_in_prompts_sql_logs_and_pages() -> None:
         prompt = user_prompt(cleaned)
         assert len(prompt) < MAX_TITLE_CHARACTERS + 200
         assert not set("<>|\n\r\x00\x1b") & set(prompt)
+        assert "INST]" not in prompt
         literal = quoted(cleaned)
         assert literal[1:-1].replace("\\\\", "").replace("\\'", "").count("'") == 0
         record = logging.LogRecord("x", logging.INFO, __file__, 1, "%s", (title,), None)

@@ -6,6 +6,7 @@ import os
 import pickle
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from vlm4rec_spark.catalog.addresses import MAX_SHOWN, is_public, redact, shown
 from vlm4rec_spark.catalog.fetch import FetchSpec, locate, read_picture
 from vlm4rec_spark.catalog.images import PictureError
+from vlm4rec_spark.catalog.plan import PictureReader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,12 +136,36 @@ def test_a_directory_is_joined_by_file_name(tmp_path: Path) -> None:
         ("auto", "file://otherhost/a.jpg"),
         ("url", "http:///a.jpg"),
         ("url", "http://[::1/a.jpg"),
+        ("bytes", "https://shop.example/a.jpg"),
+        ("bytes", "a.jpg"),
     ],
 )
 def test_a_uri_of_the_wrong_kind_is_an_error_that_says_so(kind: str, uri: str) -> None:
     with pytest.raises(PictureError) as caught:
         read_picture(FetchSpec(kind=kind, retries=0), uri)
     assert caught.value.code == "bad_uri"
+
+
+def test_a_column_of_bytes_leads_to_no_file_and_no_url(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(BODY)
+    spec = FetchSpec(kind="bytes", base=str(tmp_path))
+    assert read_picture(spec, BODY) == BODY
+    with pytest.raises(PictureError, match=r"Expected the bytes .* saw the text 'a\.jpg'"):
+        read_picture(spec, "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("auto", None), ("path", "bad_uri"), ("bytes", "bad_uri")]
+)
+def test_a_url_read_before_is_taken_as_it_was_only_where_urls_may_be(
+    kind: str, code: str | None
+) -> None:
+    url = "https://shop.example/a.jpg"
+    known = {"known_uri": url, "known_sha256": "ab", "known_width": 3, "known_height": 4}
+    row = {"item_id": "1", "position": 0, "uri": url, "content": None, "known_phash": "cd", **known}
+    batch = pa.RecordBatch.from_pylist([row])
+    (read,) = PictureReader(FetchSpec(kind=kind), 1).read_batches(iter([batch]))
+    assert read.column("code").to_pylist() == [code]
 
 
 def test_the_specification_and_the_error_travel_between_processes() -> None:
@@ -159,6 +185,9 @@ def test_the_specification_and_the_error_travel_between_processes() -> None:
         "100.64.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::1", "::", "fe80::1",
         "fe80::1%eth0", "fc00::1", "fec0::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
         "64:ff9b::a00:1", "2002:7f00:1::", "2002:a00:1::1", "fd00:ec2::254", "nonsense",
+        "168.63.129.16", "::ffff:168.63.129.16", "64:ff9b::a83f:8110", "2002:a83f:8110::",
+        "192.0.0.8", "192.0.0.192", "192.0.0.255", "::ffff:192.0.0.192", "64:ff9b::c000:c0",
+        "64:ff9b:1::a00:1",
     ],
 )  # fmt: skip
 def test_an_address_inside_is_not_public(address: str) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -266,6 +267,27 @@ def test_a_host_sees_only_so_many_requests_at_a_time(shop: ShopServer) -> None:
         read = list(pool.map(reader.read, [f"{shop.root}/slow/0.05?{n}" for n in range(12)]))
     assert read == [BODY] * 12
     assert shop.most_busy == 2
+
+
+@pytest.mark.parametrize("clients", [1, 64])
+def test_a_host_with_many_addresses_sees_no_more_requests_at_a_time(
+    shop: ShopServer, clients: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does one whose connections are forgotten while they are in use."""
+    monkeypatch.setattr("vlm4rec_spark.catalog.web.MAX_CLIENTS", clients)
+    rotating = cycle(["127.0.0.1", "127.0.1", "127.1", "0x7f.1"])
+    reader = web(per_host=2, resolver=lambda *_: [next(rotating)], is_allowed=lambda _: True)
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(reader.read, [f"{shop.root}/slow/0.05?{n}" for n in range(16)]))
+    assert read == [BODY] * 16
+    assert shop.most_busy == 2
+
+
+@pytest.mark.parametrize("host", ["xn--", "xn--a", "xn--zz.example"])
+def test_a_host_whose_name_cannot_be_decoded_is_not_a_url(shop: ShopServer, host: str) -> None:
+    assert code_of(web(), f"http://{host}/") == "bad_uri"
+    shop.targets = {"x": f"http://{host}/"}
+    assert code_of(web(), f"{shop.root}/redirect/x") == "bad_uri"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,10 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 """IPv6 addresses that carry an IPv4 address in their last 32 bits."""
 
+INSIDE = tuple(map(ipaddress.ip_network, ("168.63.129.16/32", "192.0.0.0/24")))
+"""Networks that lead inside though Python, or an older version of it, counts them as public: the
+server from which Azure's machines get their settings, and the block in which Oracle's is."""
+
 _SECRET = re.compile(
     r"sig|token|secret|passw|credential|policy|auth|expires|api_?key|access_?key|^(se|sp|st|sv)$"
     r"|^x-(amz|goog|ms)-|^key",
@@ -49,6 +53,8 @@ def is_public(address: str) -> bool:
             return is_public(str(inner))
         if parsed.is_site_local:
             return False
+    if any(parsed in network for network in INSIDE):
+        return False
     return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
 
 

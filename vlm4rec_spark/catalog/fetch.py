@@ -81,6 +81,12 @@ def locate(spec: FetchSpec, uri: str) -> str:
     """
     if "\x00" in uri:
         raise PictureError("bad_uri", f"The picture's name holds a zero byte: '{shown(uri)}'.")
+    if spec.kind == "bytes":
+        raise PictureError(
+            "bad_uri",
+            f"Expected the bytes of a picture, saw the text '{shown(uri)}'; nothing was read. Set "
+            "images.kind to path, url or auto, or map image to a column of bytes.",
+        )
     base = _plain_path(spec.base) if spec.base else None
     if is_url(uri) or (base is not None and is_url(base)):
         if spec.kind in ("path", "directory"):

@@ -169,7 +169,8 @@ class PictureReader:
     def _picture(self, row: dict[str, Any]) -> Picture:
         uri, content = row["uri"], row["content"]
         try:
-            if uri is not None and is_url(uri) and row["known_uri"] == redact(uri.strip()):
+            may_be_url = self.spec.kind in ("auto", "url")
+            if may_be_url and uri and is_url(uri) and row["known_uri"] == redact(uri.strip()):
                 return Picture(
                     "ok",
                     sha256=row["known_sha256"],

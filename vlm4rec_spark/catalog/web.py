@@ -15,6 +15,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import httpx
 
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MAX_REDIRECTS = 5
-MAX_HOSTS = 64
-"""Hosts whose connections are kept open at one time."""
+MAX_CLIENTS = 64
+"""Addresses whose connections are kept open at one time."""
 
 TRIES_LATER = (408, 425, 429, 500, 502, 503, 504)
 """Statuses that may pass: worth another attempt."""
@@ -36,6 +37,9 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 10.0
 DEADLINE_FACTOR = 6
 """A body may take this many times the timeout: a server that drips must not hold a task."""
+
+_Origin = tuple[str, str, int]
+"""Scheme, host and port of a URL."""
 
 HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "vlm4rec-spark"}
 
@@ -49,19 +53,12 @@ class _PassingError(PictureError):
 
 
 @dataclass
-class _Host:
-    """The connections to one address of one host, and how many may be busy at once."""
-
-    client: httpx.Client
-    slots: threading.BoundedSemaphore
-
-
-@dataclass
 class WebReader:
     """Reads URLs under limits; safe to use from several threads.
 
     `resolver`, `is_allowed` and `sleep` are there to be replaced in tests. The limit per host
-    holds for one process: with n Spark tasks at work a host sees up to n times as many.
+    holds for one process, whatever the number of the host's addresses: with n Spark tasks at work
+    a host sees up to n times as many.
     """
 
     max_bytes: int
@@ -72,7 +69,11 @@ class WebReader:
     resolver: Callable[[str, int], list[str]] = resolve
     is_allowed: Callable[[str], bool] = is_public
     sleep: Callable[[float], None] = time.sleep
-    _hosts: OrderedDict[tuple[str, str, int], _Host] = field(default_factory=OrderedDict)
+    _clients: OrderedDict[tuple[_Origin, str], httpx.Client] = field(default_factory=OrderedDict)
+    # Weak: a host's limit lives while a thread holds or awaits a place, and costs nothing later.
+    _slots: WeakValueDictionary[_Origin, threading.BoundedSemaphore] = field(
+        default_factory=WeakValueDictionary
+    )
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self, url: str) -> bytes:
@@ -110,9 +111,11 @@ class WebReader:
         """Parse a URL, relative to `origin` where one is given."""
         try:
             parsed = origin.join(url) if origin is not None else httpx.URL(url)
-        except (httpx.InvalidURL, ValueError, UnicodeError):
+            # A name such as 'xn--' passes as a URL; decoding it is what fails.
+            host = parsed.host
+        except (httpx.InvalidURL, ValueError):
             raise PictureError("bad_uri", f"Not a URL: '{shown(url)}'.") from None
-        if parsed.scheme not in ("http", "https") or not parsed.host:
+        if parsed.scheme not in ("http", "https") or not host:
             raise PictureError("bad_uri", f"Expected an http(s) URL, saw '{shown(url)}'.")
         return parsed
 
@@ -137,21 +140,24 @@ class WebReader:
         """Send one request; return the body, or where it redirects to."""
         where = shown(str(url))
         address = self._address(url)
-        host = self._host(url.scheme, address, url)
-        request = host.client.build_request(
+        client, slots = self._client(url, address), self._slots_of(url)
+        request = client.build_request(
             "GET",
             url.copy_with(host=address, userinfo=b"", fragment=None),
             headers={**HEADERS, "Host": url.netloc.decode("ascii")},
             extensions={"sni_hostname": url.raw_host.decode("ascii")},
         )
         try:
-            with host.slots, _streamed(host.client, request, auth) as response:
+            with slots, _streamed(client, request, auth) as response:
                 return self._taken(response, where)
         except httpx.TimeoutException:
             raise _PassingError("timeout", f"No answer in {self.timeout_s} s: '{where}'") from None
         except httpx.HTTPError as error:
             name = type(error).__name__
             raise _PassingError("unreachable", f"{name} while reading '{where}'.") from None
+        except (httpx.InvalidURL, UnicodeError):
+            # httpx looks at where a redirect leads, also where it is not to follow it.
+            raise PictureError("bad_uri", f"'{where}' redirects to what is no URL.") from None
 
     def _taken(self, response: httpx.Response, where: str) -> bytes | str:
         """Return the body of a good answer, the target of a redirect, or raise."""
@@ -185,23 +191,28 @@ class WebReader:
                 raise PictureError("timeout", f"The answer came too slowly: '{where}'.")
         return bytes(body)
 
-    def _host(self, scheme: str, address: str, url: httpx.URL) -> _Host:
-        """Return the connections for a host at an address; the longest unused ones are closed."""
-        key = (f"{scheme}://{url.host}", address, _port(url))
+    def _client(self, url: httpx.URL, address: str) -> httpx.Client:
+        """Return the connections for a host at an address; the longest unused ones are let go."""
+        key = (_origin(url), address)
         with self._lock:
-            if key not in self._hosts:
-                client = httpx.Client(
+            if key not in self._clients:
+                self._clients[key] = httpx.Client(
                     timeout=httpx.Timeout(self.timeout_s),
                     trust_env=False,
                     follow_redirects=False,
                     verify=_trusted(),
                 )
-                self._hosts[key] = _Host(client, threading.BoundedSemaphore(self.per_host))
-            self._hosts.move_to_end(key)
-            while len(self._hosts) > MAX_HOSTS:
+            self._clients.move_to_end(key)
+            while len(self._clients) > MAX_CLIENTS:
                 # Not closed here: another thread may be reading from it.
-                self._hosts.popitem(last=False)
-            return self._hosts[key]
+                self._clients.popitem(last=False)
+            return self._clients[key]
+
+    def _slots_of(self, url: httpx.URL) -> threading.BoundedSemaphore:
+        """Return the places of a host, the same for all of its addresses."""
+        with self._lock:
+            fresh = threading.BoundedSemaphore(self.per_host)
+            return self._slots.setdefault(_origin(url), fresh)
 
 
 @contextlib.contextmanager
@@ -225,7 +236,7 @@ def _port(url: httpx.URL) -> int:
     return url.port or (443 if url.scheme == "https" else 80)
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int]:
+def _origin(url: httpx.URL) -> _Origin:
     return url.scheme, url.host, _port(url)
 
 
