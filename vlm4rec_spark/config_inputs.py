@@ -45,8 +45,8 @@ class TablesConfig(Model):
     schema_name: Text = Field(default="vlm4rec", alias="schema")
     """Schema (database); made when missing. The key in YAML is `schema`."""
     location: Text | None = None
-    """Folder for the tables' files where no metastore keeps names (local runs): every session
-    finds `LOCATION/SCHEMA/TABLE` again. Null leaves the place to the metastore."""
+    """Folder or URL for the tables' files where no metastore keeps names (local runs): every
+    session finds `LOCATION/SCHEMA/TABLE` again. Null leaves the place to the metastore."""
 
 
 class ItemColumns(Model):
@@ -193,8 +193,9 @@ class ImagesConfig(Model):
     """How pictures are found and read."""
 
     kind: Literal["auto", "bytes", "path", "url", "directory"] = "auto"
-    """What the image column holds; auto tells bytes, URL and path apart row by row. `directory`
-    joins files of `base` by the item id as their name, where the source has no column `image`."""
+    """What the image column holds; auto tells bytes, URL and path apart row by row, and text of
+    another kind than said is an error row. `directory` joins files of `base` by the item id as
+    their name, where the source has no column `image`."""
     base: Text | None = None
     """Folder that relative paths start from."""
     max_bytes: ByteSize = 20_000_000

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from vlm4rec_spark.config_inputs import Model, Positive, Share, Text
+from vlm4rec_spark.places import local_folder
 
 
 class Promotion(Model):
@@ -114,8 +115,9 @@ class TopkConfig(Model):
     """full makes every list anew; changed only those that new events or items can change."""
     rebuild_above: Share = 0.3
     """Part of the users or items that changed, above which `changed` makes everything anew."""
-    index_path: Text = "vlm4rec-index"
-    """Folder, shared by all workers, for the item matrix and the index files."""
+    index_path: Annotated[Text, AfterValidator(local_folder)] = "vlm4rec-index"
+    """Folder, shared by all workers, for the item matrix and the index files: local or mounted, for
+    they are mapped into memory."""
 
     @property
     def with_scann(self) -> bool:

@@ -13,7 +13,9 @@ import pyarrow as pa
 
 from vlm4rec_spark.errors import SchemaError
 from vlm4rec_spark.merge_sql import difference_query, merge_statement
+from vlm4rec_spark.places import has_scheme
 from vlm4rec_spark.session import on_databricks
+from vlm4rec_spark.table_spec import quoted
 from vlm4rec_spark.tables import TableSpec, sql_type
 from vlm4rec_spark.unity import unity_statements
 
@@ -27,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TableNames:
-    """Where the tables live: names in a metastore, and a folder where none keeps them."""
+    """Where the tables live: names in a metastore, and a folder or URL where none keeps them."""
 
     catalog: str | None
     schema: str
@@ -47,11 +49,19 @@ class TableNames:
         """
         return f"{self.qualified_schema}.{_quoted(spec.name)}"
 
-    def path(self, spec: TableSpec) -> Path | None:
-        """Return the absolute folder of a table, or None where the metastore decides."""
+    def path(self, spec: TableSpec) -> str | None:
+        """Return the absolute folder or the URL of a table, or None where the metastore decides.
+
+        >>> from vlm4rec_spark.tables import ITEMS
+        >>> TableNames(None, "recs", "s3://bucket/shop").path(ITEMS)
+        's3://bucket/shop/recs/items'
+        """
         if self.location is None:
             return None
-        return Path(self.location).absolute() / self.schema / spec.name
+        # As text: pathlib would make one slash of the two behind a scheme.
+        is_url = has_scheme(self.location)
+        root = self.location if is_url else str(Path(self.location).absolute())
+        return f"{root.rstrip('/')}/{self.schema}/{spec.name}"
 
 
 @dataclass(frozen=True)
@@ -83,13 +93,27 @@ def ids_frame(spark: SparkSession, ids: pa.Array, name: str = "item_id") -> Data
 
 def table_exists(spark: SparkSession, spec: TableSpec, names: TableNames) -> bool:
     """Tell whether the table exists; one that only its folder knows is given its name again."""
-    if spark.catalog.tableExists(names.qualified(spec)):
+    qualified = names.qualified(spec)
+    if spark.catalog.tableExists(qualified):
         return True
     path = names.path(spec)
-    if path is None or not (path / "_delta_log").is_dir():
+    if path is None or not _is_table(spark, path):
         return False
     spark.sql(f"CREATE SCHEMA IF NOT EXISTS {names.qualified_schema}")
-    spark.sql(f"CREATE TABLE IF NOT EXISTS {names.qualified(spec)} USING DELTA LOCATION '{path}'")
+    spark.sql(f"CREATE TABLE IF NOT EXISTS {qualified} USING DELTA LOCATION {quoted(path)}")
+    return True
+
+
+def _is_table(spark: SparkSession, path: str) -> bool:
+    """Tell whether a folder or URL holds a Delta table; only Spark can look behind a URL."""
+    if not has_scheme(path):
+        return (Path(path) / "_delta_log").is_dir()
+    from pyspark.errors import AnalysisException
+
+    try:
+        spark.sql(f"DESCRIBE DETAIL delta.{_quoted(path)}").collect()
+    except AnalysisException:  # a store that cannot be reached is another error, and not hidden
+        return False
     return True
 
 
@@ -102,10 +126,8 @@ def create_table(spark: SparkSession, spec: TableSpec, names: TableNames) -> Non
     qualified = names.qualified(spec)
     if not table_exists(spark, spec, names):
         spark.sql(f"CREATE SCHEMA IF NOT EXISTS {names.qualified_schema}")
-        path = names.path(spec)
-        folder = str(path) if path else None
         with_checks = names.catalog is None
-        spark.sql(spec.create_statement(qualified, folder, with_checks=with_checks))
+        spark.sql(spec.create_statement(qualified, names.path(spec), with_checks=with_checks))
         if names.catalog is not None and on_databricks():
             for statement in unity_statements(spec, qualified):
                 spark.sql(statement)

@@ -12,6 +12,7 @@ from vlm4rec_spark import delta
 from vlm4rec_spark.delta import TableNames
 from vlm4rec_spark.lease import Lease
 from vlm4rec_spark.logs import tagged
+from vlm4rec_spark.places import has_scheme
 from vlm4rec_spark.runs import RunContext, RunReport, git_commit, new_run_id, record
 from vlm4rec_spark.spark_errors import in_our_words
 from vlm4rec_spark.tables import spec_named
@@ -54,7 +55,7 @@ def table_names(spark: SparkSession, config: Config) -> TableNames:
         warehouse = spark.conf.get("spark.sql.warehouse.dir", None)
         if kind == "in-memory" and warehouse:
             location = warehouse.removeprefix("file://").removeprefix("file:")
-    if location is not None and "://" not in location:
+    if location is not None and not has_scheme(location):
         location = str(Path(location).absolute())
     return TableNames(tables.catalog, tables.schema_name, location)
 

@@ -84,10 +84,12 @@ def test_a_row_that_breaks_a_constraint_is_refused(spark: SparkSession, names: T
         delta.append_once(row, RECOMMENDATIONS, names, "job", 1)
 
 
-def test_tables_in_a_folder_are_found_without_their_names(
-    spark: SparkSession, names: TableNames, tmp_path: Path
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_tables_in_a_folder_or_at_an_address_are_found_without_their_names(
+    spark: SparkSession, names: TableNames, tmp_path: Path, scheme: str
 ) -> None:
-    placed = TableNames(None, names.schema, str(tmp_path))
+    placed = TableNames(None, names.schema, f"{scheme}{tmp_path}")
+    assert not delta.table_exists(spark, ITEMS, placed)
     delta.merge_on_key(spark, _items(spark, "1 hat red"), ITEMS, placed)
     assert (tmp_path / names.schema / "items" / "_delta_log").is_dir()
     # What a second process sees: files, and a metastore that knows nothing.

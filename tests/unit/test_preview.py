@@ -125,6 +125,8 @@ def test_unknown_items_and_shoppers_are_404(page: TestClient) -> None:
 def test_without_tables_the_setting_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tables\.location"):
         application(load_config())
+    with pytest.raises(ConfigError, match="reads tables from a folder"):
+        application(load_config(None, ["tables.location=s3://bucket/recs"]))
     config = load_config(None, [f"tables.location={tmp_path}"])
     with pytest.raises(ConfigError, match="no tables in"):
         application(config)

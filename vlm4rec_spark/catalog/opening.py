@@ -32,9 +32,14 @@ def open_source(
         low: where parallel reads over the partition column start, None: at its lowest value.
 
     Raises:
-        ConfigError: a secret is not there, or a name is no name.
+        ConfigError: the source is not configured, a secret is not there, or a name is no name.
         SourceError: the source cannot be read.
     """
+    if not source.is_given:
+        raise ConfigError(
+            f"{where} is not configured: set {where}.table, or {where}.format with a path or with "
+            "options."
+        )
     try:
         frame = _frame(spark, source, where, low)
         return frame, {field.name: field.dataType.simpleString() for field in frame.schema.fields}

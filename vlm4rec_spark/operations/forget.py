@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.catalog.sources import read_source
+from vlm4rec_spark.places import has_scheme
 from vlm4rec_spark.publish.postgres import connected
 from vlm4rec_spark.publish.published import PUBLISHED
 from vlm4rec_spark.tables import ALL_TABLES
@@ -98,14 +99,15 @@ def _old_files(
     context: RunContext, spec: TableSpec, user_id: str, *, purge: bool
 ) -> Iterator[Place]:
     """Look into the files that older versions of a table left behind, where we can see them."""
-    folder = context.names.path(spec)
+    path = context.names.path(spec)
+    folder = None if path is None or has_scheme(path) else Path(path)
     if folder is None and not purge:
         return
     before = _rows_in_files(folder, user_id) if folder else 0
     if purge:
         _delete_old_versions(context, spec)
     after = _rows_in_files(folder, user_id) if folder else 0
-    note = "" if folder else "files deleted, not looked into: the metastore keeps their place"
+    note = "" if folder else "files deleted, not looked into: they are in no folder of this machine"
     if after:
         note = "in files of older versions; `vlm4rec maintain` deletes them after 7 days"
     yield Place(f"files of {spec.name}", before, after, note)

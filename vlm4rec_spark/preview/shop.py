@@ -22,6 +22,7 @@ import pyarrow.dataset as ds
 
 from vlm4rec_spark.embeddings.matrix import as_matrix
 from vlm4rec_spark.errors import ConfigError, MissingExtraError, SchemaError
+from vlm4rec_spark.places import has_scheme
 from vlm4rec_spark.topk.snapshot import Snapshot, load_snapshot, snapshots
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Shop:
             ConfigError: their folder is not configured or not there.
         """
         tables = config.tables
-        if not tables.location and not copy:
+        if not copy and (not tables.location or has_scheme(tables.location)):
             raise ConfigError(
                 "vlm4rec preview reads tables from a folder; set tables.location to it "
                 "(--set tables.location=FOLDER), or show what `vlm4rec publish` wrote there with "
