@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pytest
 
+from vlm4rec_spark.config import load_config
 from vlm4rec_spark.config_models import ProfilesConfig
+from vlm4rec_spark.errors import SourceError
 from vlm4rec_spark.profiles import plan
+from vlm4rec_spark.profiles.job import check_types
 from vlm4rec_spark.topk.facts_job import MOST_SEGMENTS, take_segments
 
 if TYPE_CHECKING:
@@ -129,15 +132,34 @@ def test_every_row_of_the_log_that_lacks_something_is_counted_under_a_name_of_it
     )
     config = CONFIG.model_copy(update={"now": START})
     judged = plan.events(log, items, config)
-    assert plan.count_problems(judged) == {
+    assert plan.count_problems(judged, config) == {
         "rows": 8, "null_ids": 1, "unreadable_timestamps": 1, "future_timestamps": 1,
         "unknown_items": 1, "duplicates": 1, "events": 3, "events_without_weight": 2,
-        "events_without_rating": 1,
+        "events_without_rating": 1, "events_of_unknown_type": 0,
     }  # fmt: skip
     assert plan.count_without_vector(judged, items.where("item_id = 'i0'")) == 2
     assert plan.count_without_vector(judged, items) == 0
     unrated = plan.events(log.drop("rating"), items, config)
-    assert plan.count_problems(unrated)["events_without_rating"] == 0
+    assert plan.count_problems(unrated, config)["events_without_rating"] == 0
+
+
+@pytest.mark.spark
+def test_event_types_that_nobody_weighs_are_named_and_refused_where_there_are_no_others(
+    spark: SparkSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    items = spark.createDataFrame([("i0",)], "item_id STRING")
+    kinds = ["click", "click", "buy", None, "view"]
+    log = spark.createDataFrame(
+        [("a", "i0", START + timedelta(days=n), kind) for n, kind in enumerate(kinds)],
+        "user_id STRING, item_id STRING, timestamp TIMESTAMP, event_type STRING",
+    )
+    config = load_config()
+    judged = plan.events(log, items, config.profiles)
+    check_types(plan.count_problems(judged, config.profiles), judged, config)
+    assert "3 of 5 events have a type without a weight (most often 'click', 'buy'; " in caplog.text
+    unknown = judged.where("event_type IN ('click', 'buy')")
+    with pytest.raises(SourceError, match=r"3 of 3 .* has 'cart', 'purchase', 'view'\), so that"):
+        check_types(plan.count_problems(unknown, config.profiles), unknown, config)
 
 
 @pytest.mark.spark

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,9 +48,20 @@ class Stage:
 
     def history(self, profiles: ProfilesConfig) -> DataFrame:
         """Return what the test users had before the cut, weighted as a profile asks."""
-        masks = self.context.config.topk.mask_events
-        rows = history(self.train, profiles, masks)
+        rows = self.own_history
+        if profiles != self.context.config.profiles:
+            rows = history(self.train, profiles, self.context.config.topk.mask_events)
         return rows.join(self.truth.select("user_id").distinct(), "user_id", "left_semi")
+
+    @cached_property
+    def own_history(self) -> DataFrame:
+        """What all users had before the cut, weighted as the configured profiles ask.
+
+        Written once: pairs of items are counted in it, and most arms rank by it.
+        """
+        config = self.context.config
+        rows = history(self.train, config.profiles, config.topk.mask_events)
+        return landed(self.context, rows, f"evaluation-{self.name}-history")
 
 
 def prepare(context: RunContext, judged: DataFrame, name: str, share: float) -> Stage:
@@ -131,9 +143,8 @@ def read_pairs(stage: Stage) -> Pairs:
         EvaluationError: there are more than the driver takes.
     """
     context = stage.context
-    rows = history(stage.train, context.config.profiles, context.config.topk.mask_events)
     n_train = max(stage.catalogue.n_users, 1)
-    found = plan.pairs(rows, n_train, str(stage.catalogue.folder))
+    found = plan.pairs(stage.own_history, n_train, str(stage.catalogue.folder))
     found = landed(context, found, f"evaluation-{stage.name}-pairs")
     check_pairs(found.count())
     table = found.toArrow()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vlm4rec_spark import delta
 from vlm4rec_spark.catalog.sources import read_source
 from vlm4rec_spark.delta_lists import replace_lists
+from vlm4rec_spark.errors import SourceError
 from vlm4rec_spark.profiles import plan
 from vlm4rec_spark.refresh import plan as refresh_plan
 from vlm4rec_spark.refresh.job import Stage, Start, begin, finish, writing
@@ -34,11 +35,13 @@ def run(context: RunContext) -> RunReport:
     """Write the profile of each user with a usable history, a row for each interest.
 
     Raises:
-        SourceError: the interactions cannot be read or lack a column.
+        SourceError: the interactions cannot be read, lack a column, or are all of a type that
+            has no weight.
     """
     started = time.monotonic()
     judged = landed(context, judged_events(context), "events")
-    counts = plan.count_problems(judged)
+    counts = plan.count_problems(judged, context.config.profiles)
+    check_types(counts, judged, context.config)
     vectors = vectors_in_force(context)
     counts["events_without_vector"] = plan.count_without_vector(judged, vectors)
     _warn(counts, context.config)
@@ -50,6 +53,31 @@ def run(context: RunContext) -> RunReport:
     counts |= {"users": n_users, "profiles_changed": merged.changed, **start.counts}
     took = f"reading interactions{start.told}"
     return RunReport("profiles", counts, {}, time.monotonic() - started, took)
+
+
+def check_types(counts: dict[str, int], judged: DataFrame, config: Config) -> None:
+    """Tell of event types without a weight: their events count nothing, and nobody would see why.
+
+    Args:
+        counts: of `plan.count_problems`.
+        judged: rows of `plan.events`.
+        config: the weights.
+
+    Raises:
+        SourceError: no event has a type with a weight.
+    """
+    n_unknown = counts.get("events_of_unknown_type", 0)
+    if not n_unknown:
+        return
+    seen = ", ".join(f"'{kind}'" for kind in plan.unknown_types(judged, config.profiles))
+    expected = ", ".join(f"'{kind}'" for kind in sorted(config.profiles.events)) or "none"
+    told = (
+        f"interactions: {n_unknown} of {counts['events']} events have a type without a weight "
+        f"(most often {seen}; profiles.events has {expected})"
+    )
+    if n_unknown == counts["events"]:
+        raise SourceError(f"{told}, so that no profile can be made. Name them in profiles.events.")
+    logger.warning("%s and count nothing in a profile", told)
 
 
 def _warn(counts: dict[str, int], config: Config) -> None:

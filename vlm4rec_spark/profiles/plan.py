@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
@@ -101,16 +102,30 @@ def _weight(config: ProfilesConfig) -> Column:
     return F.when(F.col("rating") >= config.min_rating, weight).otherwise(F.lit(0.0))
 
 
-def count_problems(judged: DataFrame) -> dict[str, int]:
+def count_problems(judged: DataFrame, config: ProfilesConfig) -> dict[str, int]:
     """Return the number of rows by problem, of usable `events`, and of what some of them lack."""
     row = judged.agg(
         F.count("*").alias("rows"),
         *(F.count_if(F.col("problem") == name).alias(name) for name in PROBLEMS),
         F.count_if(F.expr("problem IS NULL")).alias("events"),
         F.count_if(F.expr("problem IS NULL AND weight = 0")).alias("events_without_weight"),
+        F.count_if(_is_of_unknown_type(config)).alias("events_of_unknown_type"),
         F.count_if(F.expr("problem IS NULL AND NOT is_rated")).alias("events_without_rating"),
     ).first()
     return {name: int(value) for name, value in row.asDict().items()} if row else {}
+
+
+def unknown_types(judged: DataFrame, config: ProfilesConfig) -> list[str]:
+    """Return the event types that nobody gave a weight, the most frequent first, five at most."""
+    counted = judged.where(_is_of_unknown_type(config)).groupBy("event_type").count()
+    rows = counted.orderBy(F.desc("count"), "event_type").limit(5).collect()
+    return [row["event_type"] for row in rows]
+
+
+def _is_of_unknown_type(config: ProfilesConfig) -> Column:
+    kind = F.col("event_type")
+    known = kind.isin(sorted(config.events)) if config.events else F.lit(False)
+    return F.col("problem").isNull() & kind.isNotNull() & ~known
 
 
 def count_without_vector(judged: DataFrame, vectors: DataFrame) -> int:
@@ -233,25 +248,13 @@ def blocks(rows: DataFrame, n_users: int, size: int = USERS_A_BLOCK) -> DataFram
 
 
 def profiles(rows: DataFrame, n_users: int, snapshot: str, interests: int = 1) -> DataFrame:
-    """Return rows of `profiles`, from rows of `history`; vectors stay on the workers."""
-    facts = (
-        rows.where("weight <> 0")
-        .groupBy("user_id")
-        .agg(
-            F.sum("n_events").cast("int").alias("n_events"),
-            F.max("last_event_at").alias("last_event_at"),
-        )
-    )
-    found = (
+    """Return rows of `profiles`, from rows of `history`; no vector is shuffled."""
+    return (
         blocks(rows.where("weight <> 0"), n_users, USERS_A_SEARCH)
-        .select("block", "user_id", "item_id", "weight", "seen")
+        .select("block", "user_id", "item_id", "weight", "seen", "n_events", "last_event_at")
         .groupBy("block")
-        .applyInArrow(
-            _profiles_of_block(snapshot, interests),
-            "user_id STRING, interest_no INT, weight DOUBLE, vector ARRAY<FLOAT>",
-        )
+        .applyInArrow(_profiles_of_block(snapshot, interests), PROFILES.spark_ddl())
     )
-    return found.join(facts, "user_id").select(*PROFILES.column_names)
 
 
 def _profiles_of_block(folder: str, interests: int) -> Callable[[pa.Table], pa.Table]:
@@ -261,15 +264,18 @@ def _profiles_of_block(folder: str, interests: int) -> Callable[[pa.Table], pa.T
         made = user_profiles(snapshot.vectors, block, interests)
         numbers = np.arange(len(made.owner)) - np.searchsorted(made.owner, made.owner)
         offsets = np.arange(len(made.owner) + 1, dtype=np.int32) * made.vectors.shape[1]
-        return pa.table(
-            {
-                "user_id": pa.array(block.users, pa.string()).take(pa.array(made.owner)),
-                "interest_no": pa.array(numbers, pa.int32()),
-                "weight": pa.array(made.weights),
-                "vector": pa.ListArray.from_arrays(
-                    pa.array(offsets), pa.array(made.vectors.ravel())
-                ),
-            }
-        )
+        vectors = pa.ListArray.from_arrays(pa.array(offsets), pa.array(made.vectors.ravel()))
+        owners = pa.array(block.users, pa.string()).take(pa.array(made.owner))
+        facts = table.group_by("user_id").aggregate([("n_events", "sum"), ("last_event_at", "max")])
+        of_owner = facts.take(pc.index_in(owners, facts["user_id"].combine_chunks()))
+        columns = {
+            "user_id": owners,
+            "interest_no": pa.array(numbers, pa.int32()),
+            "weight": pa.array(made.weights),
+            "vector": vectors,
+            "n_events": of_owner["n_events_sum"].cast(pa.int32()),
+            "last_event_at": of_owner["last_event_at_max"],
+        }
+        return pa.table({name: columns[name] for name in PROFILES.column_names})
 
     return build
