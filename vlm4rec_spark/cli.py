@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from vlm4rec_spark import __version__
 from vlm4rec_spark.commands import evidence, jobs, look, operations
-from vlm4rec_spark.commands.command import Command, Parser, common_options
+from vlm4rec_spark.commands.command import Command, Parser, common_options, spark_options
 from vlm4rec_spark.errors import ConfigError, Vlm4RecError
 from vlm4rec_spark.logs import set_up
 
@@ -74,6 +74,8 @@ def _parser() -> Parser:
         )
         part.set_defaults(command=command.run)
         common_options(part)
+        if command.starts_spark:
+            spark_options(part)
         if command.options:
             command.options(part)
     return parser

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from vlm4rec_spark.config_models import Config
 from vlm4rec_spark.errors import ConfigError, near
+from vlm4rec_spark.yaml_files import read_yaml
 
 __all__ = ["Config", "attribute_folders", "conf_folder", "load_config"]
 
@@ -80,12 +81,7 @@ def _find(path: str | Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text("utf-8")) or {}
-    except OSError as error:
-        raise ConfigError(f"The configuration file {path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    data = read_yaml(path, "configuration file") or {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping of keys, found {type(data).__name__}.")
     return data
@@ -114,7 +110,7 @@ def _set(tree: dict[str, Any], override: str) -> str | None:
         return f"'{override}': expected the form a.b=c"
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         return f"'{override}': the value is not valid YAML"
     node = tree
     for key in keys[:-1]:

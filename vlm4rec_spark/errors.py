@@ -40,6 +40,10 @@ class SessionError(Vlm4RecError):
     """Spark cannot be started."""
 
 
+class SparkMemoryError(Vlm4RecError):
+    """Spark's Java has run out of memory."""
+
+
 class EngineError(Vlm4RecError):
     """A model server or endpoint cannot be started or reached."""
 

@@ -15,7 +15,13 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlm4rec_spark.commands.command import common_options, config_of, pipeline_of
+from vlm4rec_spark.commands.command import (
+    common_options,
+    config_of,
+    pipeline_of,
+    spark_options,
+    spark_settings,
+)
 from vlm4rec_spark.evaluation.page import html
 from vlm4rec_spark.evaluation.tables import Table
 from vlm4rec_spark.logs import set_up
@@ -45,14 +51,19 @@ def pipeline(default: str = "--conf demo") -> Pipeline:
     from pyspark.sql import SparkSession
 
     from vlm4rec_spark.pipeline import Pipeline
+    from vlm4rec_spark.session import apply_settings
 
     parser = argparse.ArgumentParser("notebook")
     common_options(parser)
+    spark_options(parser)
     options = parser.parse_args(_arguments(default))
     if _shell() is None:
         set_up(verbose=options.verbose, form=options.log_format)
     session = SparkSession.getActiveSession()
-    return Pipeline(session, config_of(options)) if session else pipeline_of(options)
+    if session is None:
+        return pipeline_of(options)
+    apply_settings(session, spark_settings(options))
+    return Pipeline(session, config_of(options))
 
 
 def show(name: str, title: str, tables: Sequence[Table] = (), figure: str = "") -> None:

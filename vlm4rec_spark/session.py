@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -14,6 +15,8 @@ from vlm4rec_spark.errors import MissingExtraError, SessionError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+logger = logging.getLogger(__name__)
 
 _SESSION = {
     "spark.sql.session.timeZone": "UTC",
@@ -33,6 +36,16 @@ _STATIC = {
     "spark.task.cpus": "1",
 }
 """Settings that must be there before the JVM starts."""
+
+_FOR_SPARK_SUBMIT = frozenset((
+    "spark.driver.defaultJavaOptions",
+    "spark.driver.extraClassPath",
+    "spark.driver.extraJavaOptions",
+    "spark.driver.extraLibraryPath",
+    "spark.driver.memory",
+    "spark.driver.memoryOverhead",
+))  # fmt: skip
+"""Settings of the JVM that spark-submit has started when our code begins."""
 
 _BROUGHT_BY_SPARK = (
     "com.fasterxml.jackson.core:jackson-annotations",
@@ -79,6 +92,12 @@ SMALL_DATA = {
 def on_databricks() -> bool:
     """Tell whether this process runs on Databricks, where the session is given."""
     return "DATABRICKS_RUNTIME_VERSION" in os.environ
+
+
+def runs_here(remote: str | None, settings: Mapping[str, str]) -> bool:
+    """Tell whether tasks run on this machine, as neither a server nor a cluster is named."""
+    places = (remote or "local", settings.get("spark.master", "local"))
+    return all(place.startswith("local") for place in places)
 
 
 def delta_package(spark_version: str, delta_version: str) -> str:
@@ -134,7 +153,8 @@ def build_session(
     Args:
         app_name: shown in the Spark UI and in logs.
         remote: Connect address, or `local[N]` for a Connect server of our own; None: Classic.
-        extra: further Spark settings, which win; `spark.master` for a cluster.
+        extra: further Spark settings, which win; `spark.master` for a cluster. What a session that
+            is there already does not take is logged.
         warehouse: folder for managed tables of a local session.
         packages: Maven coordinates that a session of our own loads beside Delta, for example of a
             JDBC driver. A cluster, a server and Databricks have theirs installed.
@@ -151,15 +171,18 @@ def build_session(
     except ImportError as error:
         raise MissingExtraError("pyspark", "spark") from error
     builder = SparkSession.builder.appName(app_name)
+    given = dict(extra or {})
     if on_databricks():
-        return builder.getOrCreate()
+        spark = builder.getOrCreate()
+        apply_settings(spark, given)
+        return spark
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
-    given = dict(extra or {})
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # spark-submit has started the JVM already
     foreign = remote is not None and not remote.startswith("local")
     if submitted or foreign:
-        settings = {**_SESSION, **given}
+        # Given to a server one by one below: the builder would hide what it refuses.
+        settings = {**_SESSION, **({} if foreign else given)}
     else:
         settings = {**local_settings(warehouse, packages), **given}
     if remote is not None:
@@ -174,8 +197,36 @@ def build_session(
         # Connect starts its server with the static settings, then warns of each that is static.
         warnings.filterwarnings("ignore", message="Failed to set")
         spark = _start(builder)
+    if foreign:
+        apply_settings(spark, given)
+    elif submitted:
+        late = sorted(_FOR_SPARK_SUBMIT & given.keys())
+        _warn_of_late(dict.fromkeys(late, "spark-submit has started Java"))
     _quiet(spark)
     return spark
+
+
+def apply_settings(spark: SparkSession, settings: Mapping[str, str]) -> None:
+    """Give settings to a session that is there already; those that it does not take are logged."""
+    late = {}
+    for key, value in settings.items():
+        if key == "spark.master":  # taken, and without effect
+            late[key] = "Spark runs already"
+            continue
+        try:
+            spark.conf.set(key, value)
+        except Exception as error:  # noqa: BLE001 - Classic, Connect and Databricks differ
+            late[key] = _first_line(error)
+    _warn_of_late(late)
+
+
+def _warn_of_late(reasons: Mapping[str, str]) -> None:
+    """Say which settings do not apply, and why; their values may be secret."""
+    for key, reason in reasons.items():
+        logger.warning(
+            "%s does not apply (%s); set it where Spark is started: in the cluster's Spark "
+            "config, on the Connect server, or with spark-submit --conf", key, reason,
+        )  # fmt: skip
 
 
 def _start(builder: SparkSession.Builder) -> SparkSession:
@@ -183,10 +234,10 @@ def _start(builder: SparkSession.Builder) -> SparkSession:
         return builder.getOrCreate()
     except Exception as error:
         # Java, Ivy and Connect fail in their own ways; what helps is the same.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         raise SessionError(
-            f"Spark did not start ({reason}); `vlm4rec doctor` looks for the cause: Java 17 or 21, "
-            "a network for the first fetch of the Delta jars, a Maven cache that is half-filled."
+            f"Spark did not start ({_first_line(error)}); `vlm4rec doctor` looks for the cause: "
+            "Java 17 or 21, a network for the first fetch of the Delta jars, a Maven cache that is "
+            "half-filled. What --spark-conf gives may be wrong, too."
         ) from error
 
 
@@ -195,3 +246,7 @@ def _quiet(spark: SparkSession) -> None:
     context = getattr(spark, "_sc", None)
     if context is not None:
         context.setLogLevel("ERROR")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from vlm4rec_spark import errors
-from vlm4rec_spark.errors import BusyError, MissingExtraError, StorageError, Vlm4RecError
+from vlm4rec_spark.errors import (
+    BusyError,
+    ConfigError,
+    MissingExtraError,
+    SparkMemoryError,
+    StorageError,
+    Vlm4RecError,
+)
 
 OURS = re.compile(r"vlm4rec_spark\.errors\.(\w+): (.*?)(?=\n\n|\n\s+at |\Z)", re.DOTALL)
 """One of our errors, raised in a worker: its name and its message."""
@@ -18,7 +25,50 @@ OURS = re.compile(r"vlm4rec_spark\.errors\.(\w+): (.*?)(?=\n\n|\n\s+at |\Z)", re
 DISK_FULL = re.compile(
     r"No space left on device|Disk quota exceeded|DiskFull|File too large", re.IGNORECASE
 )
-CONFLICT = re.compile(r"\[?(DELTA_CONCURRENT_\w+|Concurrent\w+Exception)")
+HEAP_FULL = re.compile(
+    r"Java heap space|GC overhead limit|SparkOutOfMemoryError|UNABLE_TO_ACQUIRE_MEMORY"
+    r"|Not enough memory to build and broadcast"
+)
+"""Of Java alone: a GPU whose memory is full needs other advice."""
+JAVA_GONE = re.compile(
+    r"Error while sending or receiving|Answer from Java side is empty"
+    r"|SparkContext was shut down|stopped SparkContext|dagScheduler\(\)\" is null"
+)
+"""What is seen after Java ended: on one machine it ends where its memory is full."""
+CONFLICT = re.compile(
+    r"\[?(DELTA_CONCURRENT_\w+|Concurrent\w+Exception"
+    r"|DELTA_(?:METADATA|PROTOCOL)_CHANGED\b|(?:Metadata|Protocol)ChangedException)"
+)
+NO_CATALOG = re.compile(r"REQUIRES_SINGLE_PART_NAMESPACE|CATALOG_NOT_FOUND|NO_SUCH_CATALOG")
+GOES_ON = "What was committed is whole; run the job again, it goes on from there."
+MORE_MEMORY = (
+    "give it more with `--spark-conf spark.driver.memory=8g` (on a cluster spark.executor.memory, "
+    "too), or let it do less at a time with `--spark-conf spark.sql.shuffle.partitions=64` or "
+    f"fewer tasks (`--master local[2]`). {GOES_ON}"
+)
+NO_ROOM = (
+    "A disk is full: the one of the tables, or Spark's temporary one (spark.local.dir). What was "
+    "committed is whole; make room and run the job again, it goes on from there."
+)
+ENDED = (
+    "Spark's Java ended while the job ran, and its last lines say why. Without a line it was "
+    "killed, as the machine's own memory was full: take fewer tasks. Where they say 'Java heap "
+    f"space', {MORE_MEMORY}"
+)
+OVERTAKEN = f"Another writer changed one of the tables while this job committed to it. {GOES_ON}"
+CATALOG_MISSING = (
+    "This Spark session has no catalogue of the name in tables.catalog: give the name of one that "
+    "it has. Where there is none, as on a machine of your own, leave tables.catalog out and name a "
+    "folder in tables.location."
+)
+KNOWN: tuple[tuple[re.Pattern[str], type[Vlm4RecError], str], ...] = (
+    (DISK_FULL, StorageError, NO_ROOM),
+    (HEAP_FULL, SparkMemoryError, f"Spark's Java ran out of memory: {MORE_MEMORY}"),
+    (JAVA_GONE, SparkMemoryError, ENDED),
+    (CONFLICT, BusyError, OVERTAKEN),
+    (NO_CATALOG, ConfigError, CATALOG_MISSING),
+)
+"""What Spark says, and what it means; the first one that fits counts."""
 WRITE_ATTEMPTS = 5
 
 Written = TypeVar("Written")
@@ -50,17 +100,7 @@ def translated(error: Exception) -> Vlm4RecError | None:
         kind = Vlm4RecError if kind is MissingExtraError else kind
         found: Vlm4RecError = kind(ours[2].strip())
         return found
-    if DISK_FULL.search(text):
-        return StorageError(
-            "A disk is full: the one of the tables, or Spark's temporary one (spark.local.dir). "
-            "What was committed is whole; make room and run the job again, it goes on from there."
-        )
-    if CONFLICT.search(text):
-        return BusyError(
-            "Another writer changed one of the tables while this job committed to it. What was "
-            "committed is whole; run the job again, it goes on from there."
-        )
-    return None
+    return next((kind(told) for seen, kind, told in KNOWN if seen.search(text)), None)
 
 
 @contextlib.contextmanager

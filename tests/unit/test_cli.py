@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from vlm4rec_spark.cli import main
+from vlm4rec_spark.cli import _parser, main
+from vlm4rec_spark.commands.command import spark_settings
 from vlm4rec_spark.pipeline import combine
 from vlm4rec_spark.runs import RunReport
 
@@ -38,6 +39,49 @@ def test_a_missing_command_ends_with_2() -> None:
     with pytest.raises(SystemExit) as caught:
         main([])
     assert caught.value.code == 2
+
+
+def test_settings_of_spark_are_collected_and_the_last_one_wins() -> None:
+    given = ["spark.driver.memory=4g", " spark.driver.memory = 8g", "spark.x.options=-Da=b"]
+    arguments = [word for text in given for word in ("--spark-conf", text)]
+    options = _parser().parse_args(["recommend", "--master", "local[3]", *arguments])
+    assert spark_settings(options) == {
+        "spark.master": "local[3]",
+        "spark.driver.memory": "8g",
+        "spark.x.options": "-Da=b",
+    }
+    options = _parser().parse_args(["demo", "--spark-conf", "spark.master=local[2]"])
+    assert spark_settings(options) == {"spark.master": "local[2]"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("spark.driver.memory", "'spark.driver.memory': expected KEY=VALUE with a key that begins"),
+        ("driver.memory=hush", "'driver.memory': expected KEY=VALUE"),
+        ("=hush", "'': expected KEY=VALUE"),
+        ("spark.=hush", "'spark.': expected KEY=VALUE"),
+        ("spark.jars.packages=hush", "give --package, which adds to it"),
+    ],
+)
+def test_a_setting_that_spark_cannot_know_ends_with_2_and_its_value_is_not_told(
+    text: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["recommend", "--spark-conf", text])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert "hush" not in said
+
+
+@pytest.mark.parametrize("command", ["ddl", "preview"])
+def test_a_command_that_starts_no_spark_takes_no_setting_of_it(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--spark-conf", "spark.driver.memory=8g"])
+    assert "unrecognized arguments: --spark-conf" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

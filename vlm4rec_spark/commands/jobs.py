@@ -12,6 +12,7 @@ from vlm4rec_spark.commands.command import (
     say,
     say_job,
     say_report,
+    spark_settings,
 )
 from vlm4rec_spark.errors import ConfigError
 
@@ -52,7 +53,7 @@ def _demo(options: argparse.Namespace) -> int:
             "run both jobs, the evaluation and the audit on it, all below build/demo."
         )
         return 0
-    say(run(options.conf or "demo", options.set, shop))
+    say(run(options.conf or "demo", options.set, shop, spark_settings(options)))
     return 0
 
 

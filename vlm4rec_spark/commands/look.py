@@ -12,6 +12,7 @@ from vlm4rec_spark.commands.command import (
     say,
     say_report,
     session_of,
+    spark_settings,
 )
 from vlm4rec_spark.errors import ConfigError
 from vlm4rec_spark.topk.edits import STRENGTH, Edit
@@ -75,7 +76,7 @@ def _ddl(options: argparse.Namespace) -> int:
     say(f"CREATE SCHEMA IF NOT EXISTS {names.qualified_schema};")
     for spec in ALL_TABLES:
         qualified, path = names.qualified(spec), names.path(spec)
-        create = spec.create_statement(qualified, str(path) if path else None)
+        create = spec.create_statement(qualified, path)
         unity = unity_statements(spec, qualified) if tables.catalog else ()
         for statement in (create, *spec.constraint_statements(qualified), *unity):
             say(f"{statement};\n")
@@ -83,10 +84,13 @@ def _ddl(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from vlm4rec_spark.doctor import examine, table
+    from vlm4rec_spark.doctor import examine
+    from vlm4rec_spark.doctor_check import table
+    from vlm4rec_spark.session import runs_here
 
     config = config_of(options)
-    checks = examine(config, lambda: session_of(options, config))
+    is_here = runs_here(options.remote, spark_settings(options))
+    checks = examine(config, lambda: session_of(options, config), is_here=is_here)
     say(table(checks))
     return int(any(check.state == "bad" for check in checks))
 
@@ -122,6 +126,7 @@ COMMANDS = (
         "  vlm4rec preview --conf demo\n"
         "  vlm4rec preview --copy /Volumes/main/recs/export",
         _preview_options,
+        starts_spark=False,
     ),
     Command(
         "search",
@@ -134,7 +139,13 @@ COMMANDS = (
         "  vlm4rec search --queries main.shop.queries -k 20 --conf my_shop.yml",
         _search_options,
     ),
-    Command("ddl", _ddl, "print the CREATE TABLE statements", "Needs no Spark and no database."),
+    Command(
+        "ddl",
+        _ddl,
+        "print the CREATE TABLE statements",
+        "Needs no Spark and no database.",
+        starts_spark=False,
+    ),
     Command(
         "doctor",
         _doctor,

@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +37,19 @@ LISTS_SHOWN = 3
 ITEMS_SHOWN = 4
 
 
-def run(conf: str = "demo", overrides: Sequence[str] = (), shop: ShopConfig | None = None) -> str:
+def run(
+    conf: str = "demo",
+    overrides: Sequence[str] = (),
+    shop: ShopConfig | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> str:
     """Draw the shop where it is missing, run both jobs, and tell what came out.
 
     Args:
         conf: configuration, `demo` for the one shipped.
         overrides: settings as `a.b=c`.
         shop: the synthetic shop; None: the default one. Another one replaces what is there.
+        settings: further ones of Spark, which win.
 
     Returns:
         The summary in words; the same figures are in build/demo/summary.json.
@@ -56,7 +62,8 @@ def run(conf: str = "demo", overrides: Sequence[str] = (), shop: ShopConfig | No
     write_world(FOLDER / "shop", shop)
     if not SUMMARY.exists():
         _start_server(config)
-    spark = build_session("vlm4rec-demo", extra=SMALL_DATA, warehouse=str(FOLDER / "warehouse"))
+    extra = {**SMALL_DATA, **(settings or {})}
+    spark = build_session("vlm4rec-demo", extra=extra, warehouse=str(FOLDER / "warehouse"))
     pipeline = Pipeline(spark, config)
     catalog = pipeline.catalog()
     control = describe_misaligned(pipeline, catalog)  # while the model server still runs

@@ -49,7 +49,7 @@ def parse_outfit(data: Any, fields: Sequence[Field], mistakes: list[str]) -> Out
     if not isinstance(data, Mapping) or any(not data.get(key) for key in KEYS):
         mistakes.append(f"outfit: expected a mapping with {', '.join(KEYS)}")
         return None
-    mistakes += [f"outfit: unknown key '{k}'{near(k, KEYS)}" for k in data if k not in KEYS]
+    mistakes += [f"outfit: unknown key '{k}'{near(str(k), KEYS)}" for k in data if k not in KEYS]
     lists = {"keep": data["keep"], "slots": data["slots"], "goes_with": data["goes_with"]}
     if not isinstance(lists.pop("keep"), list) or not all(map(_is_lists, lists.values())):
         mistakes.append("outfit: keep is a list; slots and goes_with are mappings of lists")
