@@ -50,15 +50,17 @@ class EngineConfig(Model):
     revision: Text | None = None
     """Revision on the hub; pin it for production."""
     urls: tuple[Text, ...] = ()
-    """OpenAI-compatible base URLs (kind endpoint)."""
+    """OpenAI-compatible base URLs (kind endpoint); a bare host gets /v1."""
     api_key_env: Text | None = None
     """Name of the environment variable that holds the key; the key itself is never configured."""
     max_num_seqs: Positive = 64
     """Requests in flight at a time, per server."""
     max_tokens: Positive = 256
     """Longest answer in tokens."""
-    temperature: Annotated[float, Field(ge=0.0)] = 0.0
-    """0 is greedy and repeatable."""
+    limit_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """The name under which the limit is sent; some hosted models know the second one only."""
+    temperature: Annotated[float, Field(ge=0.0)] | None = 0.0
+    """0 is greedy and repeatable; null leaves it out, for hosted models that refuse it."""
     guided: bool = True
     """Force the JSON schema while decoding."""
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
@@ -124,6 +126,8 @@ class DescribeConfig(Model):
     """The model."""
     slice_rows: Positive = 20_000
     """Requests per commit; a crash costs the two slices under way at most."""
+    retry_errors: bool = False
+    """Also ask again what failed for good, as after a change of `engine.server_args`."""
     max_requests: Positive | None = None
     """Most requests of one run, the newest and most popular items first; null is no limit."""
     cost: CostConfig = CostConfig()
@@ -132,7 +136,7 @@ class DescribeConfig(Model):
     """Pictures whose perceptual hashes differ in at most this many of 64 bits are described once;
     null describes each."""
     tasks: Positive = 2
-    """Spark tasks (partitions) that send requests."""
+    """Spark tasks (partitions) that read pictures and send requests; on a cluster 4 a GPU node."""
     max_failure_rate: Share = 0.05
     """The run fails, after committing, above this share of failures."""
     min_rows_for_failure_rate: Positive = 100
@@ -164,6 +168,9 @@ class EmbedConfig(Model):
     """Texts per forward pass."""
     backend: Literal["torch", "openvino", "openvino_bf16", "openvino_int8"] = "torch"
     """What computes the encoder; OpenVINO is faster on a CPU and needs the extra `openvino`."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """What the encoder runs on. cuda: nothing else may hold the GPU's memory, as a model server
+    does until `engine.lease_s` after its last request; for large encoders in a job of their own."""
     visual_model: Text = "efficientnet-lite0"
     """Vision model that pictures are compared by in evaluate and audit: the packaged one, or any
     of transformers (hub name or directory). Lists are never made with it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,6 +201,7 @@ def test_a_server_that_hangs_is_started_again(spec: StandIn) -> None:
     poison, *others = asyncio.run(go())
     assert isinstance(poison, EngineFailure)
     assert poison.code == "poison"
+    assert "timeout_s = 1.5 s without any answer" in poison.message
     assert all(isinstance(reply, Reply) for reply in others)
 
 
@@ -274,6 +276,24 @@ def test_a_server_that_never_listens_is_given_up_with_its_last_words() -> None:
     with pytest.raises(EngineError, match=r"(?s)did not answer within 2 s.*I load socket\."):
         deaf.open()
     wait_until_gone(processes(deaf))
+
+
+@pytest.mark.usefixtures("spec")
+def test_a_server_that_ends_while_it_starts_is_told_with_the_cause_far_above() -> None:
+    @dataclass(frozen=True)
+    class Full(StandIn):
+        def command(self, socket: Path) -> list[str]:
+            says = f"print('(1) ValueError: No room for {socket.name}.\\n' + 99 * 'and so on\\n')"
+            return [sys.executable, "-c", says]
+
+    with pytest.raises(EngineError, match=r"(?s)ended while.*\nValueError: No room for socket\.\n"):
+        Full("full").open()
+
+
+def test_deaths_for_want_of_an_answer_name_the_limit_and_what_helps(spec: StandIn) -> None:
+    told = "4 of them ended after describe.engine.timeout_s = 0.5 s without any answer; raise it"
+    with pytest.raises(EngineError, match=re.escape(told)):
+        ask_all(replace(spec, timeout_s=0.5), ["hang-all"] * 3)
 
 
 def test_a_server_that_dies_again_and_again_ends_the_task_with_its_last_words(

@@ -15,6 +15,7 @@ from tests.describe_shop import Run, Shop
 from vlm4rec_spark import delta, testing
 from vlm4rec_spark.catalog import job as catalog_job
 from vlm4rec_spark.config import load_config
+from vlm4rec_spark.config_models import DescribeConfig
 from vlm4rec_spark.descriptions import plan
 from vlm4rec_spark.descriptions.job import run
 from vlm4rec_spark.descriptions.plan import QUEUE
@@ -168,9 +169,19 @@ def test_what_may_be_otherwise_tomorrow_is_sent_again_and_what_is_wrong_for_good
         "request_key STRING, status STRING, stage STRING, error_code STRING, copied_from STRING",
     )
     log = spark.createDataFrame([(key, 2) for key in keys], "request_key STRING, attempt INT")
-    found = plan.pending(items, descriptions, log).collect()
-    attempts = {row["request_key"]: row["attempt"] for row in found}
-    assert attempts == {**dict.fromkeys((*SENT_AGAIN, "copied"), 3), "new": 1}
+    again = dict.fromkeys((*SENT_AGAIN, "copied"), 3)
+    for config, expected in (
+        (DescribeConfig(), again),
+        (DescribeConfig(near_duplicates=0), dict.fromkeys(SENT_AGAIN, 3)),
+        (DescribeConfig(retry_errors=True), again | dict.fromkeys(SETTLED, 3)),
+    ):
+        found = plan.pending(items, plan.settled(descriptions, config), log).collect()
+        attempts = {row["request_key"]: row["attempt"] for row in found}
+        assert attempts == {**expected, "new": 1}
+    kept = plan.settled(descriptions, DescribeConfig())
+    wanted = plan.wanted(items, kept).first()
+    assert wanted is not None
+    assert wanted["failed"] == len(SETTLED)
 
 
 def test_pictures_inside_the_source_are_read_once_for_all_slices(

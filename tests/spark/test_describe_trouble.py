@@ -18,7 +18,6 @@ from vlm4rec_spark.descriptions import job, slices_job
 from vlm4rec_spark.descriptions.job import run
 from vlm4rec_spark.descriptions.slices_job import AT_A_TIME
 from vlm4rec_spark.errors import BusyError, FailureRateError
-from vlm4rec_spark.runs import RunContext, RunReport, record
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, RUNS
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from vlm4rec_spark.delta import TableNames
+    from vlm4rec_spark.runs import RunContext, RunReport
 
 pytestmark = [pytest.mark.spark, pytest.mark.delta]
 
@@ -138,6 +138,18 @@ def test_too_many_failures_fail_the_run_after_the_commit(shop: Shop) -> None:
     assert statuses == {"ok", "error"}
 
 
+def test_a_slice_ends_when_the_run_would_fail_even_if_all_else_went_well(shop: Shop) -> None:
+    shop.show(**{f"i{n}": n for n in range(60)})
+    context = shop.context(
+        *("describe.engine.fault_rate=0.5", "describe.min_rows_for_failure_rate=50"),
+        *("describe.engine.latency_ms=1000", "describe.engine.max_num_seqs=2"),
+        *("describe.tasks=1", "run.progress_s=0.1"),
+    )
+    with pytest.raises(FailureRateError):
+        run(context)
+    assert 4 <= len(landed(context)) < 60
+
+
 class Echoing(Answering):
     """An endpoint that refuses everybody, and repeats the key it was shown."""
 
@@ -160,7 +172,8 @@ def test_a_key_that_an_endpoint_echoes_is_in_no_table_and_no_log(
             *("describe.engine.kind=endpoint", f"describe.engine.urls=[{server.address}]"),
             "describe.engine.api_key_env=VLM4REC_TEST_KEY",
         )
-        record(context, run(context))
+        with pytest.raises(FailureRateError, match="None of 2 requests was answered"):
+            run(context)
     key = os.environ["VLM4REC_TEST_KEY"]
     assert Echoing.keys == [f"Bearer {key}"] * 2
     told = {row["error_message"] for row in shop.rows().values()}

@@ -13,7 +13,7 @@ import pytest
 
 from tests.loopback import Answering, Loopback
 from vlm4rec_spark.descriptions.client import EndpointSpec
-from vlm4rec_spark.descriptions.engine import EngineFailure, Reply
+from vlm4rec_spark.descriptions.engine import MESSAGE_CHARACTERS, EngineFailure, Reply
 from vlm4rec_spark.descriptions.replies import BUSY, HttpAnswer, Refusal, read_answer
 from vlm4rec_spark.errors import EngineError
 
@@ -76,6 +76,21 @@ def test_a_reply_carries_its_figures() -> None:
     assert (reply.tokens_in, reply.tokens_cached, reply.tokens_out) == (9, 4, 2)
     assert reply.latency_ms > 0
     assert seen[0]["path"] == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("base", "path"),
+    [
+        ("", "/v1/chat/completions"),
+        ("/v1", "/v1/chat/completions"),
+        ("/v1beta/openai/", "/v1beta/openai/chat/completions"),
+        ("/serving-endpoints", "/serving-endpoints/chat/completions"),
+    ],
+)
+def test_an_address_with_a_path_is_the_base_as_it_stands(base: str, path: str) -> None:
+    with endpoint((200, GOOD, {})) as (url, seen):
+        assert isinstance(ask(spec_for(url + base)), Reply)
+    assert seen[0]["path"] == path
 
 
 def test_busy_then_ready_is_a_reply() -> None:
@@ -167,6 +182,41 @@ def test_a_missing_key_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("VLM_TEST_KEY", raising=False)
     with pytest.raises(EngineError, match="VLM_TEST_KEY"):
         spec_for("http://127.0.0.1:1", api_key_env="VLM_TEST_KEY").open()
+
+
+def test_a_key_from_a_mounted_secret_is_sent_without_its_line_s_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("VLM_TEST_KEY", f" {SECRET}\r\n")
+    with endpoint((200, GOOD, {})) as (url, seen):
+        assert isinstance(ask(spec_for(url, api_key_env="VLM_TEST_KEY")), Reply)
+    assert seen[0]["key"] == f"Bearer {SECRET}"
+
+
+@pytest.mark.parametrize("odd", ["\n", "\x1b", "\udc80"])
+def test_a_key_that_no_header_takes_is_refused_without_being_shown(
+    odd: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLM_TEST_KEY", f"{SECRET}{odd}second")
+    with pytest.raises(EngineError, match=r"VLM_TEST_KEY.*control character") as caught:
+        spec_for("http://127.0.0.1:1", api_key_env="VLM_TEST_KEY").open()
+    assert SECRET not in str(caught.value)
+
+
+def test_an_error_nobody_foresaw_is_a_failure_without_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> Reply:
+        raise KeyError(f"{'x' * (MESSAGE_CHARACTERS - 40)}{SECRET}")
+
+    monkeypatch.setenv("VLM_TEST_KEY", SECRET)
+    monkeypatch.setattr("vlm4rec_spark.descriptions.client.read_answer", broken)
+    with endpoint((200, GOOD, {})) as (url, seen):
+        failure = ask(spec_for(url, api_key_env="VLM_TEST_KEY"))
+    assert isinstance(failure, EngineFailure)
+    assert (failure.stage, failure.code, len(seen)) == ("request", "internal", 1)
+    assert failure.message.startswith("KeyError at test_client.py:")
+    assert SECRET[:6] not in failure.message
 
 
 def test_nobody_there_is_a_failure() -> None:

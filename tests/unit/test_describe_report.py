@@ -13,6 +13,7 @@ from vlm4rec_spark.descriptions.report import (
     check_failures,
     progress_line,
     report,
+    too_many_failed,
 )
 from vlm4rec_spark.errors import FailureRateError
 
@@ -65,6 +66,28 @@ def test_too_many_failures_name_the_causes_with_an_example_each() -> None:
         check_failures(BUSY, settings)
     check_failures(BUSY, settings.model_copy(update={"max_failure_rate": 0.1}))
     check_failures(BUSY, settings.model_copy(update={"min_rows_for_failure_rate": 1001}))
+
+
+def test_a_run_of_which_nothing_was_answered_fails_however_small_it_is() -> None:
+    causes = (("request", "http_401", 2, "no such key"), ("request", "connect", 1, "refused"))
+    settings, none = DescribeConfig(), Tally(failed=3, causes=causes)
+    check_failures(none, settings)
+    with pytest.raises(FailureRateError, match=r"(?s)None of 3 .*2 x request/http_401.*no such"):
+        check_failures(none, settings, at_end=True)
+    for well in (replace(none, described=1), replace(none, failed=4), Tally()):
+        check_failures(well, settings, at_end=True)
+
+
+def test_failures_are_too_many_when_all_other_requests_could_not_make_up_for_them() -> None:
+    settings = DescribeConfig(max_failure_rate=0.05)
+    assert too_many_failed(BUSY, settings, 1999)
+    assert not too_many_failed(BUSY, settings, 2000)
+    assert not too_many_failed(replace(BUSY, failed=99), settings, 99)
+
+
+def test_what_failed_for_good_before_is_told_apart_from_what_is_used_again() -> None:
+    found = report(BUSY, DescribeConfig(), Wanted(1500, 1200, 0, 0, 20), 110.0, 120.0)
+    assert (found.counts["reused"], found.counts["failed_before"]) == (280, 20)
 
 
 def test_the_progress_line_says_how_long_it_will_take() -> None:

@@ -127,6 +127,8 @@ def test_gpus_are_counted_into_those_that_are_visible(monkeypatch: pytest.Monkey
     environment = LocalSpec("m", devices=("1",)).environment()
     assert environment["CUDA_VISIBLE_DEVICES"] == "7"
     assert visible_devices(("5",), "6,7") == ["5"]
+    assert LocalSpec("m").bound == ["6", "7"]
+    assert LocalSpec("m").environment()["CUDA_VISIBLE_DEVICES"] == "6,7"
     assert LocalSpec("m", devices=("0",)).folder != LocalSpec("m", devices=("1",)).folder
 
 

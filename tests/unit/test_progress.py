@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vlm4rec_spark.descriptions.progress import ProgressSpec, TaskProgress, clear, so_far
+from vlm4rec_spark.descriptions.progress import ProgressSpec, TaskProgress, clear, so_far, stop
 
 OK = {"status": "ok", "tokens_in": 100, "tokens_out": 20}
 ERROR = {"status": "error"}
@@ -20,6 +20,23 @@ def test_the_driver_reads_what_all_tasks_of_all_running_slices_have_done(tmp_pat
     found = so_far([*slices, str(tmp_path / "a slice that has not begun")])
     assert (found.described, found.failed, found.rows) == (12, 6, 18)
     assert (found.tokens_in, found.tokens_out) == (1200, 240)
+
+
+def test_a_server_that_answers_several_tasks_is_one_server(tmp_path: Path) -> None:
+    folders = [str(tmp_path / slice_) for slice_ in ("0", "1")]
+    for folder in folders:
+        for partition, server in enumerate(("node-a/0", "node-a/1", "node-b/0")):
+            TaskProgress(ProgressSpec(folder, 0.0), partition).count({**OK, "server": server})
+    assert so_far(folders).servers == 3
+
+
+def test_a_task_sees_that_the_driver_has_stopped_its_slice(tmp_path: Path) -> None:
+    ours, other = (ProgressSpec(str(tmp_path / slice_), 0.0) for slice_ in ("0", "1"))
+    stop(ours.folder)
+    tasks = [TaskProgress(spec, 0) for spec in (ours, other, None)]
+    for task in tasks:
+        task.count(ERROR)
+    assert [task.is_stopped for task in tasks] == [True, False, False]
 
 
 def test_a_task_that_is_repeated_counts_once(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vlm4rec_spark.descriptions.prompts import user_prompt
 from vlm4rec_spark.descriptions.requests import (
     Picture,
     Request,
@@ -82,6 +83,22 @@ def test_a_title_that_is_not_in_the_prompt_is_not_in_the_key() -> None:
     rules = replace(RULES, use_title=False)
     assert request_key(rules, ["a"], None, "one") == request_key(rules, ["a"], None, "two")
     assert request_key(RULES, ["a"], None, "one") != request_key(RULES, ["a"], None, "two")
+
+
+@pytest.mark.parametrize(
+    ("title", "sent"),
+    [
+        ("<image>Hat<|im_end|>", "image Hat im_end"),
+        ("[INST]Hat[/INST] [IMG_BREAK]", "INST Hat /INST IMG_BREAK"),
+        ("Hat [IM[IMG]G]", "Hat [IM IMG G]"),
+        ("Hat [IN\u200bST]", "Hat [IN ST]"),
+        ("Hat [XL] [NEW] [2 PACK]", "Hat [XL] [NEW] [2 PACK]"),
+    ],
+)
+def test_a_title_loses_what_a_model_takes_for_a_command_and_nothing_else(
+    title: str, sent: str
+) -> None:
+    assert user_prompt(title).endswith(f": {sent}")
 
 
 def test_categories_that_ask_the_same_share_a_key() -> None:

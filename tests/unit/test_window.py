@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vlm4rec_spark.descriptions import window
 from vlm4rec_spark.descriptions.window import LoopThread, WindowLimits, windowed
 
 
@@ -89,6 +90,20 @@ def test_an_exception_in_the_work_ends_the_stream_and_cancels_the_rest() -> None
     with LoopThread() as loop, pytest.raises(RuntimeError, match="the engine is gone"):
         list(windowed(range(5), work, WindowLimits(5), loop))
     assert sorted(cancelled) == [1, 2, 3, 4]
+    assert time.perf_counter() - started < 5
+
+
+def test_work_that_will_not_be_cancelled_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stubborn() -> None:
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            await asyncio.sleep(30)
+
+    monkeypatch.setattr(window, "CANCEL_S", 0.05)
+    started = time.perf_counter()
+    with LoopThread() as loop:
+        loop.submit(stubborn())
     assert time.perf_counter() - started < 5
 
 

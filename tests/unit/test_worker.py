@@ -21,7 +21,7 @@ from vlm4rec_spark.descriptions import fake
 from vlm4rec_spark.descriptions.describer import WorkerSpec
 from vlm4rec_spark.descriptions.engine import STAGES, EngineFailure, EngineSpec, Reply
 from vlm4rec_spark.descriptions.fake import FAULTS, FakeSpec
-from vlm4rec_spark.descriptions.progress import ProgressSpec, so_far
+from vlm4rec_spark.descriptions.progress import ProgressSpec, so_far, stop
 from vlm4rec_spark.descriptions.requests import request_key
 from vlm4rec_spark.descriptions.specs import worker_spec
 from vlm4rec_spark.descriptions.window import WindowLimits
@@ -207,6 +207,16 @@ def test_a_truncated_answer_is_asked_for_once_more_with_twice_the_room(tmp_path:
     assert row["latency_ms"] == 10.0
 
 
+def test_a_hosted_model_gets_the_limit_by_its_own_name_and_no_temperature(tmp_path: Path) -> None:
+    engine = "describe.engine={kind: fake, limit_name: max_completion_tokens, temperature: null}"
+    rules = worker_spec(load_config(None, [engine]), "run").rules
+    hosted = Scripted(lambda _: Reply('{"ty', "length", 90, 10, 256, 5.0))
+    spec = replace(spec_with(hosted, tmp_path), rules=rules)
+    list(describe_rows(spec, [pending("k", picture(tmp_path, "a.png", (9, 9, 9)))]))
+    assert [body["max_completion_tokens"] for body in hosted.bodies] == [256, 512]
+    assert not {"max_tokens", "temperature"} & set(hosted.bodies[0])
+
+
 def test_what_was_answered_before_a_failure_is_paid_for(tmp_path: Path) -> None:
     def answer(body: dict[str, Any]) -> Reply | EngineFailure:
         if body["max_tokens"] > 256:
@@ -276,6 +286,16 @@ def test_a_task_with_some_failures_goes_on(tmp_path: Path) -> None:
     rows = [pending(f"k{i}", shown) for i in range(400)]
     found = list(describe_rows(spec_with(FakeSpec(fault_rate=0.3), tmp_path), rows))
     assert len(found) == 400
+
+
+def test_a_task_whose_slice_was_stopped_brings_to_an_end_what_it_has_sent(tmp_path: Path) -> None:
+    shown = picture(tmp_path, "a.png", (9, 9, 9))
+    progress = ProgressSpec(str(tmp_path / "slice"), 0.0)
+    stop(progress.folder)
+    spec = replace(spec_with(FakeSpec(), tmp_path), progress=progress)
+    found = list(describe_rows(spec, [pending(f"k{i}", shown) for i in range(400)]))
+    assert 0 < len(found) <= 2 * spec.window
+    assert {row["status"] for row in found} == {"ok"}
 
 
 def test_in_two_stages_the_category_comes_first_and_decides_the_attributes(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from vlm4rec_spark.descriptions.engine import storable
 from vlm4rec_spark.descriptions.schema import NOT_VISIBLE, AttributeSchema, Field
 
 
@@ -50,6 +51,8 @@ def _json_object(text: str) -> dict[str, object]:
         data = json.loads(text[start : end + 1])
     except ValueError as error:
         raise AnswerError("parse", "bad_json", f"the answer is not JSON: {error}") from None
+    except RecursionError:
+        raise AnswerError("parse", "bad_json", "the answer's JSON is nested too deeply") from None
     if not isinstance(data, dict):
         raise AnswerError("parse", "no_json", "the answer is not a JSON object")
     return data
@@ -61,7 +64,7 @@ def _value(data: dict[str, object], field: Field) -> str | None:
     value = data[field.name]
     if not isinstance(value, str):
         raise AnswerError("validate", "not_text", f"'{field.name}' is not a string")
-    words = value.split()
+    words = storable(value).split()
     cleaned = " ".join(words)
     if not cleaned or cleaned == NOT_VISIBLE:
         return None

@@ -10,8 +10,14 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from vlm4rec_spark.descriptions.endpoints import EndpointPool, root_of
-from vlm4rec_spark.descriptions.engine import EngineFailure, Reply
+from vlm4rec_spark.descriptions.endpoints import EndpointPool, base_of
+from vlm4rec_spark.descriptions.engine import (
+    MESSAGE_CHARACTERS,
+    REQUEST,
+    EngineFailure,
+    Reply,
+    unforeseen,
+)
 from vlm4rec_spark.descriptions.pacing import Pace
 from vlm4rec_spark.descriptions.replies import (
     BUSY,
@@ -26,9 +32,8 @@ from vlm4rec_spark.errors import EngineError
 if TYPE_CHECKING:
     import aiohttp
 
-CHAT_PATH = "/v1/chat/completions"
+CHAT_PATH = "/chat/completions"
 LONGEST_WAIT_S = 30.0
-MESSAGE_CHARACTERS = 400
 TIMEOUT, CONNECT = "timeout", "connect"
 KEPT_S = 4.0
 """How long an idle connection is kept: vLLM keeps it for 5 s, and must not be the first to go."""
@@ -60,23 +65,36 @@ class EndpointSpec:
         """Read the key and return a client; nothing is sent yet.
 
         Raises:
-            EngineError: no URL is given, or the variable named is not set.
+            EngineError: no URL is given, or the variable named holds no usable key.
         """
         if not self.urls:
             raise EngineError(
                 "describe.engine.kind is 'endpoint' but describe.engine.urls is empty; "
                 "give at least one base URL."
             )
-        key = None
-        if self.api_key_env:
-            key = os.environ.get(self.api_key_env)
-            if not key:
-                raise EngineError(
-                    f"The environment variable {self.api_key_env}, named by "
-                    "describe.engine.api_key_env, is not set where the Spark tasks run; "
-                    "set it there (spark.executorEnv, or a cluster secret)."
-                )
+        key = _read_key(self.api_key_env) if self.api_key_env else None
         return ChatClient(self, api_key=key)
+
+
+def _read_key(variable: str) -> str:
+    """Return the key in a variable, without the line's end that a mounted secret has.
+
+    Raises:
+        EngineError: there is none, or it has characters that no header takes.
+    """
+    key = os.environ.get(variable, "").strip()
+    named = f"The environment variable {variable}, named by describe.engine.api_key_env,"
+    if not key:
+        raise EngineError(
+            f"{named} is not set where the Spark tasks run; "
+            "set it there (spark.executorEnv, or a cluster secret)."
+        )
+    if not key.isprintable():
+        raise EngineError(
+            f"{named} holds a line's end or another control character inside the key; "
+            "expected one line that holds the key alone: set it anew."
+        )
+    return key
 
 
 class ChatClient:
@@ -103,7 +121,7 @@ class ChatClient:
         self._secret = api_key
         self._socket = socket
         self._opened: aiohttp.ClientSession | None = None
-        urls = [root_of(url) for url in spec.urls]
+        urls = [base_of(url) for url in spec.urls]
         self._pool = EndpointPool(urls, spec.connections, is_adaptive=spec.is_adaptive)
         self._pace = Pace(spec.requests_per_minute, spec.tokens_per_minute)
 
@@ -171,6 +189,8 @@ class ChatClient:
         outcome: Reply | Refusal = refusal("cancelled", "the task was ended", FINAL)
         try:
             outcome = self._clean(await self._send(endpoint.url, content))
+        except Exception as error:  # noqa: BLE001 - here, where the key can be taken out of it
+            outcome = self._clean(Refusal(unforeseen(REQUEST, error), FINAL))
         finally:
             self._pool.give_back(endpoint, sent_at, outcome)
         if isinstance(outcome, Reply):

@@ -16,11 +16,14 @@ from vlm4rec_spark.descriptions.confidence import value_confidences
 from vlm4rec_spark.descriptions.engine import (
     DECODE,
     FETCH,
+    GENERATE,
+    MESSAGE_CHARACTERS,
     TRUNCATED,
     Engine,
     EngineFailure,
     EngineSpec,
     Reply,
+    unforeseen,
 )
 from vlm4rec_spark.descriptions.requests import (
     Picture,
@@ -30,6 +33,7 @@ from vlm4rec_spark.descriptions.requests import (
     params_hash,
     prompt_version,
 )
+from vlm4rec_spark.errors import Vlm4RecError
 
 if TYPE_CHECKING:
     from vlm4rec_spark.descriptions.progress import ProgressSpec
@@ -77,7 +81,11 @@ class Describer:
         self._engine = engine
 
     async def describe(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Read, send, check: every way this can end gives a row with the same columns."""
+        """Read, send, check: every way this can end gives a row with the same columns.
+
+        Raises:
+            Vlm4RecError: no request of this task can be answered.
+        """
         request = Request(
             row["request_key"],
             tuple(Picture(p["uri"], p["sha256"]) for p in row["pictures"]),
@@ -87,6 +95,19 @@ class Describer:
         )
         contents = [p.get("content") for p in row["pictures"]]
         base = self._base(request)
+        try:
+            return await self._described(request, contents, base)
+        except Vlm4RecError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one odd row must not end a task of thousands
+            # Neither stage is settled, so the next run asks again.
+            has_pictures = "fetch_ms" in base
+            return base | _error(unforeseen(GENERATE if has_pictures else FETCH, error))
+
+    async def _described(
+        self, request: Request, contents: list[bytes | None], base: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return the row; what is known on the way is put into `base`."""
         spent = Spent()
         jpegs = await asyncio.to_thread(self._pictures, request, contents, spent)
         base |= {"fetch_ms": 1000 * spent.fetch_s, "prepare_ms": 1000 * spent.prepare_s}
@@ -98,7 +119,8 @@ class Describer:
         base["engine_sample"] = list((self._engine.sample() or {}).items()) or None
         if isinstance(outcome, EngineFailure):
             return base | (_figures(outcome.paid) if outcome.paid else {}) | _error(outcome)
-        return base | _figures(outcome) | self._checked(request, outcome)
+        base |= _figures(outcome)
+        return base | self._checked(request, outcome)
 
     async def _ask(
         self, request: Request, jpegs: list[bytes]
@@ -129,7 +151,8 @@ class Describer:
         first = await self._engine.complete(body, key)
         if isinstance(first, EngineFailure) or first.finish_reason != "length":
             return first
-        longer = body | {"max_tokens": 2 * body["max_tokens"]}
+        limit = self._spec.rules.limit_name
+        longer = body | {limit: 2 * body[limit]}
         return _both(first, await self._engine.complete(longer, key))
 
     def _asked_about(self, request: Request) -> dict[str, Any]:
@@ -224,7 +247,7 @@ def _error(failure: EngineFailure) -> dict[str, Any]:
         "status": "error",
         "stage": failure.stage,
         "error_code": failure.code,
-        "error_message": failure.message,
+        "error_message": failure.message[:MESSAGE_CHARACTERS],
     }
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from vlm4rec_spark.descriptions.replies import BROKEN, BUSY, Refusal
 
@@ -46,13 +47,16 @@ class Endpoint:
         return self.in_flight < max(1, int(self.limit))
 
 
-def root_of(url: str) -> str:
-    """Return the address below which an endpoint has its paths, named with /v1 or without.
+def base_of(url: str) -> str:
+    """Return the address below which an endpoint has its paths.
 
-    >>> root_of("http://a/v1/")
-    'http://a'
+    A path is taken as it stands, as not every provider has its API below /v1; a bare host gets it.
+
+    >>> base_of("http://a:8000"), base_of("https://b/serving-endpoints/")
+    ('http://a:8000/v1', 'https://b/serving-endpoints')
     """
-    return url.rstrip("/").removesuffix("/v1")
+    bare = url.rstrip("/")
+    return bare if urlsplit(bare).path else f"{bare}/v1"
 
 
 class EndpointPool:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
+
+from vlm4rec_spark.catalog.addresses import shown
 
 FETCH, DECODE, REQUEST, GENERATE = "fetch", "decode", "request", "generate"
 TRUNCATED, PARSE, VALIDATE = "truncated", "parse", "validate"
@@ -15,6 +20,12 @@ SETTLED_STAGES = (DECODE, TRUNCATED, PARSE, VALIDATE)
 
 POISON = "poison"
 """Code of a request that was being answered at two deaths of the server."""
+
+INTERNAL = "internal"
+"""Code of an error that nobody foresaw; not settled, as the next version may know better."""
+
+MESSAGE_CHARACTERS = 400
+URL = re.compile(r"\w+://\S+")
 
 SETTLED_CODES = ("http_400", "http_413", "http_415", "http_422", POISON)
 """Codes of an engine that name the request itself as wrong; asking again gives the same."""
@@ -48,6 +59,27 @@ class EngineFailure:
     code: str
     message: str
     paid: Reply | None = None
+
+
+def storable(text: str) -> str:
+    r"""Return the text with '?' for halves of characters, which JSON can name and no table takes.
+
+    >>> storable("a \ud83d hat")
+    'a ? hat'
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def unforeseen(stage: str, error: Exception) -> EngineFailure:
+    """Return what is kept of an error that nobody foresaw: its type, where it arose, its words.
+
+    The words are yet to be cut: half of a key that they hold could not be found any more.
+    """
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    words = URL.sub(lambda url: shown(url[0]), " ".join(str(error).split()))
+    place = f"{Path(where.filename).name}:{where.lineno}"
+    message = f"{type(error).__name__} at {place}: {storable(words)}"
+    return EngineFailure(stage, INTERNAL, message)
 
 
 class Engine(Protocol):

@@ -14,7 +14,7 @@ from vlm4rec_spark.catalog.job import pictures
 from vlm4rec_spark.catalog.sources import read_source
 from vlm4rec_spark.descriptions import duplicates, plan
 from vlm4rec_spark.descriptions.duplicates import FOLLOWERS
-from vlm4rec_spark.descriptions.report import Tally, Wanted, check_failures, report
+from vlm4rec_spark.descriptions.report import Tally, Wanted, causes_of, check_failures, report
 from vlm4rec_spark.descriptions.slices_job import PRICED_ROWS, Slices, Work
 from vlm4rec_spark.descriptions.specs import worker_spec
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, IMAGES, ITEMS
@@ -68,6 +68,8 @@ def run(context: RunContext, most: int | None = None) -> RunReport:
     settings = context.config.describe
     result = report(tally, settings, wanted, finished - sending, finished - started, copied)
     check_failures(tally, settings)
+    if tally.failed:
+        logger.warning("%d requests failed:\n%s", tally.failed, causes_of(tally))
     return result
 
 
@@ -117,8 +119,8 @@ def _set_request_keys(
 
 def pending(context: RunContext) -> DataFrame:
     """Return the requests that have no settled answer; see `plan.pending`."""
-    with_copies = context.config.describe.near_duplicates is not None
-    return plan.pending(*read_tables(context), with_copies=with_copies)
+    items, descriptions, log = read_tables(context)
+    return plan.pending(items, plan.settled(descriptions, context.config.describe), log)
 
 
 def _followers(context: RunContext, images: DataFrame) -> DataFrame:
@@ -152,10 +154,11 @@ def _wanted(context: RunContext, followers: DataFrame) -> Wanted:
     items, descriptions, _ = read_tables(context)
     has_copies = context.config.describe.near_duplicates is not None
     n_followers = followers.count() if has_copies else 0
-    row = plan.wanted(items, descriptions, with_copies=has_copies).first()
+    row = plan.wanted(items, plan.settled(descriptions, context.config.describe)).first()
     if row is None:
         return Wanted()
-    return Wanted(row["wanted"], row["pending"] - n_followers, row["without"], n_followers)
+    to_send = row["pending"] - n_followers
+    return Wanted(row["wanted"], to_send, row["without"], n_followers, row["failed"])
 
 
 def _queue(

@@ -132,6 +132,13 @@ class LocalSpec:
         return LocalClient(self)
 
     @property
+    def bound(self) -> list[str]:
+        """The GPUs the server is bound to; empty where nobody says which: it takes the first."""
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        everything = [name.strip() for name in seen.split(",") if name.strip()]
+        return visible_devices(self.devices, seen) if self.devices else everything
+
+    @property
     def folder(self) -> Path:
         """The server's folder in the temp folder: socket, lock, lease, owners, log."""
         # Lease, time-outs and the cache are left out: they are no reason for a second server.
@@ -149,9 +156,9 @@ class LocalSpec:
             values |= {"HF_HUB_OFFLINE": "1"}
         if not has_gpu():
             values |= {k: os.environ.get(k, v) for k, v in CPU_ENVIRONMENT.items()} | {SLEEPS: "1"}
-        elif self.devices:
-            seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-            values |= {"CUDA_VISIBLE_DEVICES": ",".join(visible_devices(self.devices, seen))}
+        elif self.bound:
+            # Also where Spark gives none: two executors that see one GPU each are two servers.
+            values |= {"CUDA_VISIBLE_DEVICES": ",".join(self.bound)}
         return values | dict(self.server_env)
 
     def command(self, socket: Path) -> list[str]:
@@ -203,7 +210,7 @@ class LocalClient(ChatClient):
             connections=4 * spec.max_num_seqs,
             is_adaptive=False,
         )
-        name = "/".join([platform.node(), *spec.devices])
+        name = "/".join([platform.node(), *spec.bound])
         super().__init__(endpoint, socket=str(self._server.socket), server_name=name)
         self._closed = threading.Event()
         self._samples: deque[dict[str, float]] = deque(maxlen=1)
@@ -230,7 +237,10 @@ class LocalClient(ChatClient):
                 deaths += last.birth != self._server.birth()
                 if deaths == DEATHS_OF_POISON:
                     message = f"the model server died {deaths} times while it answered this request"
-                    return EngineFailure(GENERATE, POISON, message)
+                    lost = last.outcome
+                    is_hung = isinstance(lost, EngineFailure) and lost.code == TIMEOUT
+                    why = f"; it was {self._server.hung_words}" if is_hung else ""
+                    return EngineFailure(GENERATE, POISON, message + why)
                 last = await self._once(body, key)
         return last.outcome
 

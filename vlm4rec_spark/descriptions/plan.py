@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column as Expression
     from pyspark.sql import DataFrame
 
+    from vlm4rec_spark.config_models import DescribeConfig
     from vlm4rec_spark.descriptions.describer import WorkerSpec
     from vlm4rec_spark.descriptions.requests import RequestRules
     from vlm4rec_spark.descriptions.worker import Batches
@@ -83,8 +84,13 @@ def with_new_keys(items: DataFrame, pictures: DataFrame, rules: RequestRules) ->
     return items.join(keys.withColumnRenamed("request_key", "new_key"), "item_id")
 
 
-def is_settled() -> Expression:
-    """Tell of a description whether asking again can change it: done, or wrong for good."""
+def is_settled(*, retry_errors: bool = False) -> Expression:
+    """Tell of a description whether it stays as it is: done, or wrong for good.
+
+    With `retry_errors` nothing is wrong for good, as after a change of the server's arguments.
+    """
+    if retry_errors:
+        return F.expr("status IN ('ok', 'skipped')")
     stages = ", ".join(f"'{stage}'" for stage in SETTLED_STAGES)
     codes = ", ".join(f"'{code}'" for code in SETTLED_CODES)
     return F.expr(
@@ -94,18 +100,15 @@ def is_settled() -> Expression:
     )
 
 
-def pending(
-    items: DataFrame, descriptions: DataFrame, log: DataFrame, *, with_copies: bool = False
-) -> DataFrame:
+def pending(items: DataFrame, settled: DataFrame, log: DataFrame) -> DataFrame:
     """Return one row for each request that has no answer: request_key, item_id, ..., attempt.
 
     Items that share a request key are asked about once, for the first of them by id.
 
     Args:
         items: the table `items`.
-        descriptions: the table `descriptions`.
+        settled: result of `settled`.
         log: the table `descriptions_log`.
-        with_copies: a description copied from a near-duplicate is an answer.
     """
     wanted = (
         items.where("request_key IS NOT NULL")
@@ -113,7 +116,6 @@ def pending(
         .agg(F.min(F.struct("item_id", "category", "title")).alias("first"))
         .select("request_key", "first.*")
     )
-    settled = _settled(descriptions, with_copies=with_copies)
     attempts = log.groupBy("request_key").agg(F.max("attempt").alias("attempts"))
     return (
         wanted.join(settled, "request_key", "left_anti")
@@ -123,26 +125,30 @@ def pending(
     )
 
 
-def wanted(items: DataFrame, descriptions: DataFrame, *, with_copies: bool = False) -> DataFrame:
-    """Return one row: requests `wanted`, those `pending`, and items `without` a request.
+def wanted(items: DataFrame, settled: DataFrame) -> DataFrame:
+    """Return one row: requests `wanted`, those `pending` or `failed`, items `without` a request.
 
     Args:
         items: the table `items`.
-        descriptions: the table `descriptions`.
-        with_copies: as for `pending`.
+        settled: result of `settled`.
     """
     requests = items.groupBy("request_key").agg(F.count("*").alias("items"))
-    settled = _settled(descriptions, with_copies=with_copies).withColumn("is_done", F.lit(True))
     return requests.join(settled, "request_key", "left").selectExpr(
         "count(request_key) AS wanted",
-        "count_if(request_key IS NOT NULL AND is_done IS NULL) AS pending",
+        "count_if(request_key IS NOT NULL AND status IS NULL) AS pending",
+        "count_if(status = 'error') AS failed",
         "coalesce(sum(items) FILTER (WHERE request_key IS NULL), 0) AS without",
     )
 
 
-def _settled(descriptions: DataFrame, *, with_copies: bool) -> DataFrame:
-    is_own = F.lit(with_copies) | F.col("copied_from").isNull()
-    return descriptions.where(is_settled() & is_own).select("request_key")
+def settled(descriptions: DataFrame, config: DescribeConfig) -> DataFrame:
+    """Return request_key, status of the descriptions that are not asked for again.
+
+    One copied from a near-duplicate is an answer only where that is switched on.
+    """
+    is_own = F.lit(config.near_duplicates is not None) | F.col("copied_from").isNull()
+    is_kept = is_settled(retry_errors=config.retry_errors)
+    return descriptions.where(is_kept & is_own).select("request_key", "status")
 
 
 def queued(

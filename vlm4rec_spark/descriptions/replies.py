@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from vlm4rec_spark.descriptions.engine import GENERATE, REQUEST, EngineFailure, Reply
+from vlm4rec_spark.descriptions.engine import (
+    GENERATE,
+    REQUEST,
+    EngineFailure,
+    Reply,
+    storable,
+)
 
 FINAL, BUSY, BROKEN = "final", "busy", "broken"
 """Ways to refuse: for good; for now, the server is well; for now, something is wrong."""
@@ -16,6 +23,11 @@ FINAL, BUSY, BROKEN = "final", "busy", "broken"
 BUSY_STATUS = frozenset({429, 503, 529})
 BROKEN_STATUS = frozenset({408, 409, 425, 500, 502, 504})
 LONGEST_WAIT_S = 120.0
+MOST_TOKENS = 2**28
+"""More is no number of tokens; several replies' sum still fits into the tables' 32 bits."""
+
+ODD = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading an answer of another shape raises; the last is JSON that is nested too deeply."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,7 @@ def refusal(
     code: str, message: str, kind: str = BROKEN, *, stage: str = REQUEST, wait_s: float = 0.0
 ) -> Refusal:
     """Build a refusal."""
-    return Refusal(EngineFailure(stage, code, message), kind, wait_s)
+    return Refusal(EngineFailure(stage, code, storable(message)), kind, wait_s)
 
 
 def read_answer(answer: HttpAnswer, latency_ms: float) -> Reply | Refusal:
@@ -54,39 +66,71 @@ def read_answer(answer: HttpAnswer, latency_ms: float) -> Reply | Refusal:
     try:
         data = json.loads(answer.content)
         choice = data["choices"][0]
-        text = choice["message"].get("content") or ""
+        message = choice["message"]
+        text = _text(message.get("content"))
         reason = str(choice.get("finish_reason") or "")
-    except (ValueError, LookupError, TypeError, AttributeError):
+        why = str(message.get("refusal") or f"finish_reason {reason or 'absent'}")
+    except ODD:
         return refusal("bad_reply", "the endpoint's answer is no chat completion")
     if not text:
-        why = choice["message"].get("refusal") or f"finish_reason {reason or 'absent'}"
         return refusal("empty", f"the model wrote no text: {why}", FINAL, stage=GENERATE)
-    usage = data.get("usage") or {}
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     return Reply(
-        text,
+        storable(text),
         reason,
-        int(usage.get("prompt_tokens") or 0),
-        int(cached),
-        int(usage.get("completion_tokens") or 0),
+        _count(data, "usage", "prompt_tokens"),
+        _count(data, "usage", "prompt_tokens_details", "cached_tokens"),
+        _count(data, "usage", "completion_tokens"),
         latency_ms,
         _tokens(choice),
     )
+
+
+def _text(content: Any) -> str:
+    """Return a message's text: a model that thinks first sends blocks, and only some are text.
+
+    Raises:
+        TypeError: it is something else; or, as other errors of `ODD`, a block is.
+    """
+    if isinstance(content, list):
+        return "".join(block["text"] for block in content if block["type"] == "text")
+    if content is None or isinstance(content, str):
+        return content or ""
+    raise TypeError("neither text nor a list of blocks")
+
+
+def _count(data: Any, *path: str) -> int:
+    """Return a number of tokens; 0 where it is absent or odd: the answer is worth more."""
+    try:
+        for name in path:
+            data = data[name]
+        found = int(data)
+    except ODD:
+        return 0
+    return found if 0 <= found <= MOST_TOKENS else 0
 
 
 def _tokens(choice: dict[str, Any]) -> tuple[tuple[bytes, float], ...]:
     """Return the tokens with their log-probabilities; none where they are absent or odd."""
     try:
         listed = (choice.get("logprobs") or {}).get("content") or ()
-        return tuple((_bytes(token), float(token["logprob"])) for token in listed)
-    except (LookupError, TypeError, ValueError, AttributeError):
+        return tuple((_bytes(token), _logprob(token)) for token in listed)
+    except ODD:
         return ()
 
 
 def _bytes(token: dict[str, Any]) -> bytes:
     """Return a token's bytes: part of a character has no text of its own."""
     given = token.get("bytes")
-    return bytes(given) if given is not None else str(token["token"]).encode()
+    # Through a list: the bytes of a single number would be that many zeros.
+    return bytes([*given]) if given is not None else str(token["token"]).encode()
+
+
+def _logprob(token: dict[str, Any]) -> float:
+    """Return a token's log-probability; where rounding lifts it above 0, that is 0."""
+    given = float(token["logprob"])
+    if math.isnan(given):
+        raise ValueError("not a number")
+    return min(0.0, given)
 
 
 def _wait_s(retry_after: str) -> float:
@@ -101,7 +145,7 @@ def _wait_s(retry_after: str) -> float:
 def _seconds_until(date: str) -> float:
     try:
         return parsedate_to_datetime(date).timestamp() - time.time()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
 
 
@@ -110,7 +154,7 @@ def _error_text(content: bytes) -> str:
     try:
         data = json.loads(content)
         error = data.get("error", data)
-        text = error.get("message", "") if isinstance(error, dict) else str(error)
-    except (ValueError, AttributeError):
+        text = str(error.get("message", "") if isinstance(error, dict) else error)
+    except ODD:
         text = content.decode("utf-8", "replace")
-    return " ".join(str(text).split()) or "no message"
+    return " ".join(text.split()) or "no message"

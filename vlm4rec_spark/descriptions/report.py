@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from vlm4rec_spark.descriptions.engine import REQUEST
 from vlm4rec_spark.errors import FailureRateError
 from vlm4rec_spark.runs import RunReport
 
@@ -85,13 +86,15 @@ class Tally:
 class Wanted:
     """Requests the catalogue needs, those of them to send, and items that cannot have one.
 
-    `followers` are neither sent nor done: they wait for a near-duplicate's answer.
+    `followers` are neither sent nor done: they wait for a near-duplicate's answer; `failed_before`
+    failed for good in an earlier run and are not sent again.
     """
 
     requests: int = 0
     to_send: int = 0
     items_without_picture: int = 0
     followers: int = 0
+    failed_before: int = 0
 
 
 def report(
@@ -109,7 +112,8 @@ def report(
     """
     counts = {
         "wanted": wanted.requests,
-        "reused": wanted.requests - wanted.to_send - wanted.followers,
+        "reused": wanted.requests - wanted.to_send - wanted.followers - wanted.failed_before,
+        "failed_before": wanted.failed_before,
         "requests": tally.rows - tally.not_sent,
         "described": tally.described,
         "failed": tally.failed,
@@ -184,24 +188,41 @@ def progress_report(
     return RunReport("describe", counts, figures, seconds, what)
 
 
-def check_failures(tally: Tally, settings: DescribeConfig) -> None:
+def causes_of(tally: Tally) -> str:
+    """Return the most frequent causes of failures, a line with an example each."""
+    return "\n".join(
+        f"- {count} x {stage}/{code}, for example: {example}"
+        for stage, code, count, example in tally.causes
+    )
+
+
+def check_failures(
+    tally: Tally, settings: DescribeConfig, rows: int = 0, *, at_end: bool = False
+) -> None:
     """Raise when the share of failed requests passes `describe.max_failure_rate`.
+
+    `rows` were to be sent when too many had failed, and the rest was not; 0: none was held back.
+    At the end it also raises when no request at all was answered, however few there were: a key
+    that is refused must not look like a good run.
 
     Raises:
         FailureRateError: names the most frequent causes, with an example each.
     """
-    rows = tally.rows
-    if (
-        rows < settings.min_rows_for_failure_rate
-        or tally.failed <= settings.max_failure_rate * rows
-    ):
-        return
-    causes = "\n".join(
-        f"- {count} x {stage}/{code}, for example: {example}"
-        for stage, code, count, example in tally.causes
-    )
-    raise FailureRateError(
-        f"{tally.failed} of {rows} requests failed, more than describe.max_failure_rate = "
-        f"{settings.max_failure_rate}; the {tally.described} that succeeded are committed. "
-        f"Most frequent causes:\n{causes}"
-    )
+    if at_end and tally.failed and not tally.described:
+        unanswered = sum(rows for stage, _, rows, _ in tally.causes if stage == REQUEST)
+        if unanswered == tally.failed:
+            raise FailureRateError(
+                f"None of {tally.rows} requests was answered. Causes:\n{causes_of(tally)}"
+            )
+    if too_many_failed(tally, settings, max(rows, tally.rows)):
+        raise FailureRateError(
+            f"{tally.failed} of {tally.rows} requests failed, more than describe.max_failure_rate "
+            f"= {settings.max_failure_rate}; the {tally.described} that succeeded are committed. "
+            f"Most frequent causes:\n{causes_of(tally)}"
+        )
+
+
+def too_many_failed(tally: Tally, settings: DescribeConfig, rows: int) -> bool:
+    """Tell whether the failures so far are too many for so many requests, all others well."""
+    has_enough = rows >= settings.min_rows_for_failure_rate
+    return has_enough and tally.failed > settings.max_failure_rate * rows

@@ -57,12 +57,14 @@ class RequestRules:
     model: str
     revision: str
     max_tokens: int
-    temperature: float
+    temperature: float | None
     guided: bool
     use_title: bool
     resize_rule: str
     max_side: int
     two_stage: bool = False
+    limit_name: str = "max_tokens"
+    """The name under which `max_tokens` is sent."""
 
     @property
     def model_id(self) -> str:
@@ -78,7 +80,8 @@ class RequestRules:
 
     def decode_params(self) -> dict[str, Any]:
         """Return the fields of the body that steer decoding."""
-        return {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        steady = {} if self.temperature is None else {"temperature": self.temperature}
+        return {**steady, self.limit_name: self.max_tokens}
 
 
 def digest(*parts: object) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlm4rec_spark.descriptions import lifeline
+from vlm4rec_spark.descriptions.server_log import words_of
 from vlm4rec_spark.errors import EngineError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LOG_LINES = 15
 POLL_S = 0.5
 HEALTH_S = 2.0
 """Patience with one question for health; short, as the lease is renewed between two of them."""
@@ -35,6 +35,9 @@ DEATHS_WITHIN_S = 1800.0
 
 LONGEST_SOCKET_PATH = 100
 """Unix sockets allow about 107 bytes."""
+
+HUNG = "hung"
+"""Marks a death that was our doing."""
 
 
 class LocalServer:
@@ -134,9 +137,18 @@ class LocalServer:
         pid, _, start = birth.partition("-")
         if birth != self.birth() or not pid or lifeline.start_time(int(pid)) != start:
             return  # another task did it already
-        logger.warning("The model server answers no request; it is started again.")
+        logger.warning("The model server was %s. It is started again.", self.hung_words)
+        (self._folder / HUNG).write_text(birth, "utf-8")
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)  # of the lifeline: the kernel ends all below it
+
+    @property
+    def hung_words(self) -> str:
+        """What befell a server that `end_hung` killed, and what helps."""
+        return (
+            f"ended after describe.engine.timeout_s = {self._spec.timeout_s:g} s without any "
+            "answer; raise it, or lower max_num_seqs"
+        )
 
     def stop(self) -> None:
         """Withdraw the lease; the lifeline ends the server with all its processes."""
@@ -152,17 +164,23 @@ class LocalServer:
         deaths = [line for line in lines if now - float(line.split()[0]) < DEATHS_WITHIN_S]
         birth = self._folder / "birth"
         if birth.exists() and not (self._folder / "ended").exists():
-            deaths.append(f"{now:.3f} {owner}")
+            deaths.append(f"{now:.3f} {owner}{f' {HUNG}' if self._was_hung() else ''}")
             logger.warning("The model server has died.")
             if self.log.exists():
                 self.log.replace(self._folder / "log.died")
         birth.unlink(missing_ok=True)
         noted.write_text("\n".join(deaths), "utf-8")
-        times = sum(line.split()[1] == owner for line in deaths)
-        if times > MOST_DEATHS:
-            within = f"{DEATHS_WITHIN_S / 60:.0f} minutes"
-            what = f"died {times} times within {within} and is not started again for now"
+        ours = [line for line in deaths if line.split()[1] == owner]
+        if len(ours) > MOST_DEATHS:
+            hung_times = sum(line.endswith(HUNG) for line in ours)
+            why = f" ({hung_times} of them {self.hung_words})" if hung_times else ""
+            within = f"{DEATHS_WITHIN_S / 60:.0f} minutes{why}"
+            what = f"died {len(ours)} times within {within} and is not started again for now"
             raise EngineError(self._report(what, self._folder / "log.died"))
+
+    def _was_hung(self) -> bool:
+        hung = self._folder / HUNG
+        return hung.exists() and hung.read_text("utf-8") == self.birth()
 
     def _own(self) -> None:
         (self._folder / "owners" / _owner()).touch()
@@ -221,14 +239,8 @@ class LocalServer:
 
     def _report(self, what: str, log: Path | None = None) -> str:
         log = log or self.log
-        try:
-            lines = log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]
-        except OSError:
-            lines = []
-        return (
-            f"The local vLLM server for '{self._spec.model}' {what}. Its log is {log}; "
-            "the last lines:\n" + "\n".join(lines)
-        )
+        whose = f"The local vLLM server for '{self._spec.model}'"
+        return f"{whose} {what}. Its log is {log}; {words_of(log)}"
 
 
 def _owner() -> str:

@@ -19,7 +19,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own convention
 
 from vlm4rec_spark import delta
 from vlm4rec_spark.descriptions import plan
-from vlm4rec_spark.descriptions.progress import ProgressSpec, clear, so_far
+from vlm4rec_spark.descriptions.progress import ProgressSpec, clear, so_far, stop
 from vlm4rec_spark.descriptions.report import (
     FAILED,
     MOST_CAUSES,
@@ -28,12 +28,16 @@ from vlm4rec_spark.descriptions.report import (
     check_failures,
     progress_line,
     progress_report,
+    too_many_failed,
 )
+from vlm4rec_spark.logs import tagged
 from vlm4rec_spark.runs import record
 from vlm4rec_spark.spark_errors import translated
 from vlm4rec_spark.tables import DESCRIPTIONS, DESCRIPTIONS_LOG, ENGINE_METRICS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyspark.sql import DataFrame
 
     from vlm4rec_spark.descriptions.describer import WorkerSpec
@@ -48,6 +52,7 @@ while it is committed."""
 PRICED_ROWS = 200
 """Requests of the first slice, at most, where the cost is limited: they tell the price."""
 LONGEST_CAUSE = 2000
+STAGE = "descriptions"
 
 SUMS = {
     "described": "count_if(status = 'ok')",
@@ -102,6 +107,8 @@ class Slices:
         self._running: dict[Future[Tally], int] = {}
         self._tally = Tally()
         self._done: list[Tally] = []
+        self._is_stopped = False
+        self._judged = 0
 
     def send_all(self) -> Tally:
         """Send slice after slice until the end, the cost limit, or too many failures.
@@ -119,6 +126,7 @@ class Slices:
             delta.create_table(context.spark, ENGINE_METRICS, context.names)
         try:
             self._send_each()
+            check_failures(self._tally, context.config.describe, self._judged, at_end=True)
         except Exception as error:
             cause = str(translated(error) or error)
             self._note(self._tally, FAILED + shorten(cause, LONGEST_CAUSE))
@@ -142,29 +150,53 @@ class Slices:
         has_limit = cost.max_cost or engine.requests_per_minute or engine.tokens_per_minute
         at_a_time = 1 if has_limit else AT_A_TIME
         with ThreadPoolExecutor(at_a_time, "vlm4rec-slice") as threads:
-            while True:
-                while len(self._running) < at_a_time:
-                    number = next(waiting, None)
-                    if number is None:
-                        break
-                    if not self._can_pay():
-                        waiting = iter(())
-                        break
-                    self._context.check_lease()
-                    self._running[threads.submit(self._send, number)] = number
-                if not self._running:
-                    return
-                every_s = self._context.config.run.progress_s
-                done, _ = wait(self._running, every_s, FIRST_COMPLETED)
-                for future in done:
-                    self._done.append(future.result())
-                    self._tally += self._done[-1]
-                    del self._running[future]
-                self._tell()
-                check_failures(self._tally, self._context.config.describe)
+            try:
+                while True:
+                    self._start(threads, waiting, at_a_time)
+                    if not self._running:
+                        return
+                    self._await_one()
+                    self._tell()
+                    check_failures(self._tally, self._context.config.describe)
+            except BaseException:
+                # Leaving waits for the other slice: it must not send on for an hour.
+                self._stop()
+                raise
+
+    def _start(self, threads: ThreadPoolExecutor, waiting: Iterator[int], at_a_time: int) -> None:
+        """Start slices while there is room, work and money for them."""
+        while len(self._running) < at_a_time and not self._is_stopped:
+            number = next(waiting, None)
+            if number is None:
+                return
+            if not self._can_pay():
+                self._is_stopped = True
+                return
+            self._context.check_lease()
+            self._running[threads.submit(self._send, number)] = number
+
+    def _await_one(self) -> None:
+        """Wait until a slice has ended or it is time to tell how far all are."""
+        every_s = self._context.config.run.progress_s
+        done, _ = wait(self._running, every_s, FIRST_COMPLETED)
+        for future in done:
+            self._done.append(future.result())
+            self._tally += self._done[-1]
+            del self._running[future]
+
+    def _stop(self) -> None:
+        """Start no slice, and let those under way send nothing more."""
+        self._is_stopped = True
+        for number in self._running.values():
+            stop(self._folder_of(number))
 
     def _send(self, number: int) -> Tally:
         """Infer and append one slice; return what it did."""
+        # Spark keeps tags by thread, so that without this one a stage could not be interrupted.
+        with tagged(self._context.spark, self._context.run_id, STAGE):
+            return self._sent(number)
+
+    def _sent(self, number: int) -> Tally:
         context, settings = self._context, self._context.config.describe
         landing = f"{self.landing}-{number:06d}-{context.run_id}"
         ours = self._work.queue.where(f"slice = {number}")
@@ -235,6 +267,12 @@ class Slices:
         self._tally = replace(self._tally, serving_s=now - self._started)
         # What a slice has told stays there until it is in the tally.
         tally = self._tally + so_far(map(self._folder_of, self._running.values()))
+        # Too many even if all else that is under way ends well: what is sent now is sent in vain.
+        most = self._tally.rows + len(self._running) * settings.describe.slice_rows
+        most = min(most, self._work.n_requests)
+        if not self._judged and too_many_failed(tally, settings.describe, most):
+            self._judged = most
+            self._stop()
         prices, share = settings.describe.cost, tally.rows / self._work.n_requests
         logger.info("%s", progress_line(tally, prices, share, now - self._started))
         if share < 1 and now - self._told_at > settings.run.progress_s:

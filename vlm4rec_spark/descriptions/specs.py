@@ -81,6 +81,7 @@ def request_rules(config: Config) -> RequestRules:
         resize_rule=RESIZE_RULE,
         max_side=config.images.max_side,
         two_stage=config.describe.two_stage,
+        limit_name=engine.limit_name,
     )
 
 

@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+CANCEL_S = 10.0
+"""Patience with work that is told to end."""
 
 
 class LoopThread:
@@ -47,10 +51,11 @@ class LoopThread:
         trace: TracebackType | None,
     ) -> None:
         """Cancel what still runs and end the thread."""
-        with contextlib.suppress(TimeoutError):
-            self.submit(_cancel_others()).result(timeout=10)
+        # In Python 3.10 it is not yet the same as the built-in TimeoutError.
+        with contextlib.suppress(FutureTimeoutError):
+            self.submit(_cancel_others()).result(timeout=CANCEL_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=CANCEL_S)
         if not self._thread.is_alive():
             self._loop.close()
 

@@ -48,11 +48,8 @@ def describing(spec: WorkerSpec) -> Callable[[Batches], Batches]:
     def run(batches: Batches) -> Batches:
         schema = DESCRIPTIONS_LOG.arrow_schema()
         waiting: list[dict[str, Any]] = []
-        progress = TaskProgress(spec.progress, spec.partition) if spec.progress else None
         for row in describe_rows(spec, _rows(batches)):
             waiting.append(row)
-            if progress:
-                progress.count(row)
             if len(waiting) == OUTPUT_ROWS:
                 yield pa.RecordBatch.from_pylist(waiting, schema=schema)
                 waiting = []
@@ -72,8 +69,8 @@ def _rows(batches: Batches) -> Iterator[dict[str, Any]]:
 def describe_rows(spec: WorkerSpec, pending: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Describe pending requests; the engine is opened only when there is a first one.
 
-    When far more of them fail than the run allows, no further one is sent: the rest stays pending
-    while the driver, which sees all tasks, decides.
+    When far more of them fail than the run allows, or the driver, which sees all tasks, says so, no
+    further one is sent: the rest stays pending.
 
     Raises:
         EngineError: the engine cannot be started or reached at all.
@@ -83,17 +80,19 @@ def describe_rows(spec: WorkerSpec, pending: Iterable[dict[str, Any]]) -> Iterat
     if first is None:
         return
     breaker = Breaker(spec.max_failure_rate, spec.min_rows_for_failure_rate)
+    progress = TaskProgress(spec.progress, spec.partition)
     with LoopThread(PREPARING_THREADS) as loop:
         engine = spec.engine.open()
         describer = Describer(spec, engine)
         everything = (row for part in ([first], source) for row in part)
-        wanted = takewhile(lambda _: not breaker.is_open, everything)
+        wanted = takewhile(lambda _: not (breaker.is_open or progress.is_stopped), everything)
         limits = WindowLimits(spec.window, spec.window_bytes)
         weight = partial(_weight, max_side=spec.rules.max_side)
         try:
             work = windowed(wanted, describer.describe, limits, loop, weight, is_answered)
             for row in work:
                 breaker.count(is_error=row["status"] == "error")
+                progress.count(row)
                 yield row
         finally:
             loop.submit(engine.aclose()).result(timeout=10)

@@ -41,6 +41,8 @@ class EncoderSpec:
     batch_size: int = 64
     backend: str = TORCH
     """`torch`, or a key of `openvino.PRECISIONS`."""
+    device: str = "cpu"
+    """`cpu` or `cuda`; no part of the identity."""
 
     @property
     def identity(self) -> str:
@@ -76,6 +78,8 @@ class Encoder:
                 model_path(spec.model),
                 revision=None if spec.is_local else spec.revision,
                 trust_remote_code=False,
+                # Left alone it takes a GPU, whose memory the model server holds.
+                device=self.spec.device,
             )
         except Exception as error:
             # The hub, the file system and torch fail in their own ways; the advice is the same.
@@ -119,7 +123,7 @@ def encoder_spec(config: Config) -> EncoderSpec:
     elif Path(embed.model).is_dir():
         # Weights changed under the same path must not meet vectors of the old ones.
         revision = "-".join(filter(None, (revision, folder_hash(embed.model))))
-    return EncoderSpec(embed.model, revision, embed.batch_size, embed.backend)
+    return EncoderSpec(embed.model, revision, embed.batch_size, embed.backend, embed.device)
 
 
 def model_path(model: str) -> str:

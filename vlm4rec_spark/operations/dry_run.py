@@ -84,7 +84,7 @@ def recommend(context: RunContext) -> RunReport:
     check_rules(context.config)
     with in_our_words():
         judged = _judged(context)
-        counts = profiles_plan.count_problems(judged)
+        counts = profiles_plan.count_problems(judged, context.config.profiles)
         counts["users"] = judged.where("user_id IS NOT NULL").select("user_id").distinct().count()
         named = {f"profiles.{name}": count for name, count in counts.items()}
         space = context.config.embed.serve_space
@@ -131,9 +131,9 @@ def _changes(context: RunContext, source: DataFrame) -> dict[str, int]:
 
 
 def _requests(context: RunContext) -> int:
-    stored = (_stored(context, spec) for spec in (ITEMS, DESCRIPTIONS, DESCRIPTIONS_LOG))
-    with_copies = context.config.describe.near_duplicates is not None
-    return descriptions_plan.pending(*stored, with_copies=with_copies).count()
+    settled = descriptions_plan.settled(_stored(context, DESCRIPTIONS), context.config.describe)
+    items, log = (_stored(context, spec) for spec in (ITEMS, DESCRIPTIONS_LOG))
+    return descriptions_plan.pending(items, settled, log).count()
 
 
 def _texts(context: RunContext) -> int:
