@@ -325,3 +325,24 @@ def test_deaths_under_another_application_do_not_count(spec: StandIn) -> None:
     (spec.folder / "deaths").write_text("\n".join(f"{now:.3f} 1-1" for _ in range(9)))
     server.ensure()
     assert server.is_healthy()
+
+
+def test_an_idle_server_of_the_same_application_makes_room_and_one_in_use_stays(
+    spec: StandIn,
+) -> None:
+    idle, used, other_gpu = (
+        replace(spec, model=model, lease_s=120.0, devices=devices)
+        for model, devices in (("idle", ("0",)), ("used", ("0",)), ("other-gpu", ("1",)))
+    )
+    for each in (idle, used, other_gpu):
+        LocalServer(each).ensure()
+    a_minute_ago = time.time() - 60.0
+    for each in (idle, other_gpu):
+        os.utime(each.folder / "lease", (a_minute_ago, a_minute_ago))
+    LocalServer(replace(spec, devices=("0",))).ensure()
+    wait_until_gone(processes(idle))
+    assert processes(used)
+    assert processes(other_gpu)
+    for each in (used, other_gpu, replace(spec, devices=("0",))):
+        LocalServer(each).stop()
+        wait_until_gone(processes(each))

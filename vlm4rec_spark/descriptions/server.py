@@ -36,6 +36,9 @@ DEATHS_WITHIN_S = 1800.0
 LONGEST_SOCKET_PATH = 100
 """Unix sockets allow about 107 bytes."""
 
+IDLE_S = 30.0
+"""A server whose lease was not renewed for so long has no client; they renew it every 10 s."""
+ENDS_WITHIN_S = 15.0
 HUNG = "hung"
 """Marks a death that was our doing."""
 
@@ -77,7 +80,7 @@ class LocalServer:
         with self._locked(deadline):
             started = False
             while not self.is_healthy():
-                if not self._has_lifeline():
+                if not is_running(self._folder):
                     if started:
                         raise EngineError(self._report("ended while it started"))
                     self._count_death()
@@ -199,17 +202,31 @@ class LocalServer:
                     time.sleep(POLL_S)
             yield
 
-    def _has_lifeline(self) -> bool:
-        with (self._folder / "alive").open("a") as alive:
-            try:
-                fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+    def _make_room(self) -> None:
+        """End this application's idle servers on the same devices: they hold the memory.
+
+        Such a one is left over, as where `max_num_seqs` was changed since its last request; one
+        that is in use has its lease renewed.
+        """
+        ours = self._spec.bound
+        (self._folder / "devices").write_text("\n".join(ours), "utf-8")
+        for noted in self._folder.parent.glob("*/devices"):
+            folder, theirs = noted.parent, noted.read_text("utf-8").splitlines()
+            is_apart = bool(ours and theirs) and not set(ours) & set(theirs)
+            is_foreign = not (folder / "owners" / _owner()).exists()
+            is_used = lifeline.is_leased(folder / "lease", IDLE_S)
+            if folder == self._folder or is_apart or is_foreign or is_used:
+                continue
+            (folder / "lease").unlink(missing_ok=True)
+            deadline = time.monotonic() + ENDS_WITHIN_S
+            while is_running(folder) and time.monotonic() < deadline:
+                logger.info("Waiting for the idle model server in %s to make room.", folder)
+                time.sleep(POLL_S)
 
     def _start(self) -> None:
         if importlib.util.find_spec("vllm") is None:
             raise MissingExtraError("vllm", "vlm" if has_gpu_driver() else "vlm-cpu")
+        self._make_room()
         self.socket.unlink(missing_ok=True)
         (self._folder / "ended").unlink(missing_ok=True)
         lifeline_file = str(Path(lifeline.__file__))
@@ -227,7 +244,7 @@ class LocalServer:
                 cwd=self._folder,
                 start_new_session=True,
             )
-        while process.poll() is None and not self._has_lifeline():
+        while process.poll() is None and not is_running(self._folder):
             time.sleep(0.05)
         # Reaped here, so that a dead lifeline is no zombie for as long as this worker lives.
         threading.Thread(target=process.wait, daemon=True).start()
@@ -241,6 +258,16 @@ class LocalServer:
         log = log or self.log
         whose = f"The local vLLM server for '{self._spec.model}'"
         return f"{whose} {what}. Its log is {log}; {words_of(log)}"
+
+
+def is_running(folder: Path) -> bool:
+    """Tell whether a server's lifeline holds its lock."""
+    with (folder / "alive").open("a") as alive:
+        try:
+            fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _owner() -> str:
