@@ -127,7 +127,7 @@ bench-gpu: ## The describe stage's core over LLM.chat on a GPU, 7B shapes (GPU_P
 	$(or $(GPU_PYTHON),python3) -m tests.bench.gpu --pictures $(or $(PICTURES),1000) --tasks $(or $(TASKS),4)
 
 .PHONY: soak
-soak: $(INSTALLED) ## Kill -9 at random over many runs (KILLS=, SEED=, ENGINE=vllm for a real server)
+soak: $(INSTALLED) ## Kill -9 at random over many runs, then an endpoint with every fault (KILLS=, SEED=, ENGINE=vllm)
 	$(BIN)/python -m tests.soak.soak --kills $(or $(KILLS),30) --seed $(or $(SEED),1) \
 		--engine $(or $(ENGINE),stand-in)
 

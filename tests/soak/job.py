@@ -1,7 +1,8 @@
 """The job that `make soak` kills: ingest and describe a folder of pictures, on a cluster.
 
-Run as `python -m tests.soak.job FOLDER ENGINE MASTER`; ENGINE is `vllm` or `stand-in`, MASTER the
-address of a standalone cluster, of which the job takes two executors of one core.
+Run as `python -m tests.soak.job FOLDER ENGINE MASTER`; ENGINE is `vllm`, `stand-in` or the URL of
+an endpoint, MASTER the address of a standalone cluster, of which the job takes two executors of one
+core.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from tests.soak import server
+from tests.soak import endpoint, server
 from tests.stand_in import StandIn
 from vlm4rec_spark.catalog import job as catalog_job
 from vlm4rec_spark.config import load_config
@@ -21,7 +22,12 @@ from vlm4rec_spark.lease import Lease
 from vlm4rec_spark.pipeline import Pipeline
 from vlm4rec_spark.session import SMALL_DATA, build_session
 
-SLICE_ROWS = 40
+LOCAL = (
+    "describe.engine.max_num_seqs=8",
+    "describe.engine.lease_s=30",
+    "describe.slice_rows=40",
+)
+"""Settings of a job with model servers of its own."""
 
 
 def main() -> None:
@@ -39,9 +45,7 @@ def main() -> None:
         "sources.items.columns.category=category",
         "describe.attributes=fashion",
         "describe.engine.model=demo",
-        "describe.engine.max_num_seqs=8",
-        "describe.engine.lease_s=30",
-        f"describe.slice_rows={SLICE_ROWS}",
+        *(endpoint.settings(engine) if engine.startswith("http") else LOCAL),
     ]
     spark = build_session(
         "soak",

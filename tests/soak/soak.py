@@ -8,8 +8,9 @@ and processes of it (driver, its JVM, executor, Python worker, model server, its
 are killed one after the other, in an order and at moments drawn by seed. The job then ends by
 itself, well or not, and is started again until it ends well. Looked at are: processes still there
 10 s after the driver's end, requests with no or more than one row in `descriptions`, attempts that
-are in the log twice. At the end two runs start at the same moment, and one task describes 100,000
-pictures, of which its memory must show nothing. Ends with one line of JSON.
+are in the log twice. At the end two runs start at the same moment, one run asks an endpoint with
+many faults, and one task describes 100,000 pictures, of which its memory must show nothing. Ends
+with one line of JSON.
 """
 
 from __future__ import annotations
@@ -28,15 +29,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
 from tests.cluster import Cluster, running_cluster
-from tests.soak import memory
+from tests.soak import endpoint, memory
+from tests.soak.tables import rows, twice
 from tests.soak.victims import KINDS, Job, Named, living
 from vlm4rec_spark import testing
 from vlm4rec_spark.demo.products import sample_product
@@ -75,6 +75,18 @@ class Found:
     left_over: int = 0
     slowest_end_s: float = 0.0
     problems: list[str] = field(default_factory=list)
+
+    def figures(self) -> dict[str, float]:
+        """Return the counts by name."""
+        return {
+            "kills": self.killed.total(),
+            **{f"killed_{kind}": self.killed[kind] for kind in KINDS},
+            "runs_that_ended_well_all_the_same": self.survived,
+            "relaunches": self.relaunches,
+            "of_two_at_once_refused": self.refused,
+            "left_over": self.left_over,
+            "slowest_end_s": round(self.slowest_end_s, 1),
+        }
 
 
 class Soak:
@@ -186,20 +198,18 @@ class Soak:
     def _check_tables(self, kind: str) -> None:
         tables = self._folder / "tables" / "soak"
         wanted = {row["request_key"] for row in rows(tables / "items", "request_key")}
-        described = Counter(
+        described = {
             row["request_key"]
             for row in rows(tables / "descriptions", "request_key", "status")
             if row["status"] == "ok"
-        )
-        logged = Counter(
-            (row["request_key"], row["attempt"])
-            for row in rows(tables / "descriptions_log", "request_key", "attempt")
-        )
+        }
         counts = {
             "without a picture's request": len(self._rows) - len(wanted),
-            "lost": len(wanted - set(described)),
-            "twice in descriptions": sum(n > 1 for n in described.values()),
-            "attempts twice in the log": sum(n > 1 for n in logged.values()),
+            "lost": len(wanted - described),
+            "twice in descriptions": twice(tables / "descriptions", "request_key"),
+            "attempts twice in the log": twice(
+                tables / "descriptions_log", "request_key", "attempt"
+            ),
         }
         for what, n in counts.items():
             if n:
@@ -215,14 +225,6 @@ def temp_of(folder: Path) -> Path:
 def environment_in(folder: Path) -> dict[str, str]:
     """Return the variables that the driver and the executors need."""
     return {"TMPDIR": str(temp_of(folder)), "PYTHONPATH": str(Path.cwd())}
-
-
-def rows(table: Path, *columns: str) -> list[dict[str, Any]]:
-    """Return the rows of a table, read without Spark."""
-    found: list[dict[str, Any]] = (
-        DeltaTable(str(table)).to_pyarrow_table(columns=list(columns)).to_pylist()
-    )
-    return found
 
 
 def main() -> int:
@@ -249,18 +251,16 @@ def main() -> int:
                     break
                 soak.round(*ROUNDS[number % len(ROUNDS)])
             soak.two_at_once()
-    found = soak.found
+        found = soak.found
+        (folder / "endpoint").mkdir()
+        endpoint_found = endpoint.measure(folder / "endpoint")
+        found.problems += endpoint_found.pop("problems")
     memory_mb = memory.measure(LONG_ROWS)
     if memory_mb["last_mb"] - memory_mb["first_mb"] > MOST_GROWTH_MB:
         found.problems.append(f"memory grew over {LONG_ROWS} pictures: {memory_mb}")
     result = {
-        "kills": found.killed.total(),
-        **{f"killed_{kind}": found.killed[kind] for kind in KINDS},
-        "runs_that_ended_well_all_the_same": found.survived,
-        "relaunches": found.relaunches,
-        "of_two_at_once_refused": found.refused,
-        "left_over": found.left_over,
-        "slowest_end_s": round(found.slowest_end_s, 1),
+        **found.figures(),
+        **endpoint_found,
         **{f"memory_{name}": mb for name, mb in memory_mb.items()},
         "problems": found.problems,
         "engine": given.engine,

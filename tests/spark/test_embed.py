@@ -13,6 +13,7 @@ from vlm4rec_spark import delta
 from vlm4rec_spark.config import load_config
 from vlm4rec_spark.embeddings.encoders import encode_texts, encoder_spec, model_path
 from vlm4rec_spark.embeddings.job import run
+from vlm4rec_spark.embeddings.plan import item_texts
 from vlm4rec_spark.runs import RunContext
 from vlm4rec_spark.tables import DESCRIPTIONS, EMBEDDINGS, ITEM_VECTORS, ITEMS
 
@@ -180,3 +181,28 @@ def test_a_variant_that_is_no_longer_configured_is_left_out(life: Life) -> None:
     assert len(life.first.rows) == 10
     assert life.one_variant.of("encoded", "changed") == (0, 5)
     assert sorted(life.one_variant.rows) == [(item, "caption") for item in "abcde"]
+
+
+def test_a_value_that_the_model_was_not_sure_enough_of_is_left_out_of_the_text(
+    spark: SparkSession,
+) -> None:
+    seen = [
+        ("colour", {"value": "red", "confidence": 0.9}),
+        ("cut", {"value": None, "confidence": 0.9}),
+        ("fit", {"value": "slim", "confidence": None}),
+        ("style", {"value": "sporty", "confidence": 0.4}),
+    ]
+    item = {"item_id": "a", "request_key": "k"}
+    answer = {"request_key": "k", "status": "ok", "attributes": seen}
+    items, descriptions = (
+        spark.createDataFrame(pa.Table.from_pylist([row], schema=spec.arrow_schema()))
+        for spec, row in ((ITEMS, item), (DESCRIPTIONS, answer))
+    )
+    told = {
+        sure: item_texts(items, descriptions, ("attributes",), sure).collect()[0]["text"]
+        for sure in (0.0, 0.5)
+    }
+    assert told == {
+        0.0: "colour: red; fit: slim; style: sporty",
+        0.5: "colour: red; fit: slim",
+    }

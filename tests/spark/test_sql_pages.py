@@ -46,15 +46,21 @@ def answers(spark: SparkSession, shared_names: TableNames) -> tuple[Answers, Ans
     return over_empty_tables, ask(spark, shared_names)
 
 
-def ask(spark: SparkSession, names: TableNames) -> Answers:
+def ask(spark: SparkSession, names: TableNames, min_confidence: str = "0.0") -> Answers:
     spark.sql(f"USE {names.qualified_schema}")
     try:
         return {
-            file: [r.asDict() for r in spark.sql((SQL / file).read_text("utf-8")).collect()]
+            file: [r.asDict() for r in spark.sql(text_of(file, min_confidence)).collect()]
             for file in FILES
         }
     finally:
         spark.sql("USE default")
+
+
+def text_of(file: str, min_confidence: str) -> str:
+    """Return a file with its threshold changed as a reader would."""
+    text = (SQL / file).read_text("utf-8")
+    return text.replace("0.0 AS min_confidence", f"{min_confidence} AS min_confidence")
 
 
 def write(spark: SparkSession, names: TableNames, spec: TableSpec, *rows: dict[str, Any]) -> None:
@@ -63,14 +69,18 @@ def write(spark: SparkSession, names: TableNames, spec: TableSpec, *rows: dict[s
 
 
 def fill(spark: SparkSession, names: TableNames) -> None:
-    """Write two red items and a blue one, one new and one gone, lists, samples, and bad runs."""
+    """Write two red items and a blue one, one new and one gone, lists, samples, and bad runs.
+
+    The model was not sure that the one which is gone is red.
+    """
     items, answers = [], []
     for key, colour in (("a", "red"), ("b", "red"), ("c", "blue")):
         age = timedelta(days=1 if key == "c" else 200)
         item = {"item_id": key, "category": "Coats", "available": key != "b", "request_key": key,
                 "first_seen": NOW - age, "updated_at": NOW}  # fmt: skip
         items.append(item)
-        seen = [("colour", {"value": colour}), ("fit", {"value": "slim"}), ("cut", {"value": None})]
+        sure = {"value": colour, "confidence": 0.4 if key == "b" else 0.9}
+        seen = [("colour", sure), ("fit", {"value": "slim"}), ("cut", {"value": None})]
         answer = {"request_key": key, "status": "ok", "description": "x", "attributes": seen,
                   "category": "Coats", "tokens_in": 100, "tokens_out": 10, "tokens_cached": 0,
                   "latency_ms": 500.0}  # fmt: skip
@@ -126,6 +136,22 @@ def test_merchandisers_get_their_answers(answers: tuple[Answers, Answers]) -> No
     assert (exposure[True]["items"], exposure[True]["listed_items"]) == (1, 1)
     (cost,) = told["cost_per_category"]
     assert (cost["tokens_in"], cost["tokens_out"], float(cost["model_seconds"])) == (300, 30, 1.5)
+
+
+def test_merchandisers_may_leave_out_what_the_model_was_not_sure_of(
+    spark: SparkSession, shared_names: TableNames, answers: tuple[Answers, Answers]
+) -> None:
+    told = {Path(file).stem: rows for file, rows in answers[1].items()}
+    picky = {Path(f).stem: rows for f, rows in ask(spark, shared_names, "0.5").items()}
+
+    def items(rows: Rows, value: str) -> int:
+        return sum(r["items"] for r in rows if r["value"] == value)
+
+    found = [told["attributes_by_season"], picky["attributes_by_season"]]
+    assert [items(rows, "red") for rows in found] == [2, 1]
+    assert [items(rows, "slim") for rows in found] == [3, 3], "without a confidence it counts"
+    gaps = [(g["first_word"], g["shoppers"]) for g in picky["gaps_in_the_range"]]
+    assert gaps == [("colour=blue", 1), ("colour=red", 1)]
 
 
 def test_alerts_name_what_is_wrong(answers: tuple[Answers, Answers]) -> None:

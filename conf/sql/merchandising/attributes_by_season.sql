@@ -1,5 +1,8 @@
 -- Share of each described value among the items that were new in a quarter.
-WITH described AS (
+WITH settings AS (
+  SELECT 0.0 AS min_confidence  -- as describe.min_confidence of the configuration
+),
+described AS (
   SELECT
     i.item_id,
     i.category,
@@ -8,8 +11,10 @@ WITH described AS (
     seen.value AS value
   FROM items i
   JOIN descriptions d ON d.request_key = i.request_key AND d.status = 'ok'
+  CROSS JOIN settings s
   LATERAL VIEW explode(d.attributes) a AS attribute, seen
   WHERE seen.value IS NOT NULL
+    AND (seen.confidence IS NULL OR seen.confidence >= s.min_confidence)
 )
 SELECT
   season,

@@ -1,10 +1,15 @@
 -- Pairs of described values that many shoppers' lists hold and few available items offer.
-WITH words AS (
+WITH settings AS (
+  SELECT 0.0 AS min_confidence  -- as describe.min_confidence of the configuration
+),
+words AS (
   SELECT i.item_id, i.category, i.available, concat(attribute, '=', seen.value) AS word
   FROM items i
   JOIN descriptions d ON d.request_key = i.request_key AND d.status = 'ok'
+  CROSS JOIN settings s
   LATERAL VIEW explode(d.attributes) a AS attribute, seen
   WHERE seen.value IS NOT NULL
+    AND (seen.confidence IS NULL OR seen.confidence >= s.min_confidence)
 ),
 pairs AS (
   SELECT a.item_id, a.category, a.available, a.word AS first_word, b.word AS second_word
