@@ -35,15 +35,16 @@ class Shop(Answering):
         with shop.lock:
             shop.asked.append((self.path, dict(self.headers)))
             count = sum(path == self.path for path, _ in shop.asked)
-            shop.busy += 1
-            shop.most_busy = max(shop.most_busy, shop.busy)
         try:
             self._answer(self.path.partition("?")[0], count)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
-        finally:
-            with shop.lock:
-                shop.busy -= 1
+
+    def _count(self, more: int) -> None:
+        shop = self.server
+        with shop.lock:
+            shop.busy += more
+            shop.most_busy = max(shop.most_busy, shop.busy)
 
     def _answer(self, path: str, count: int) -> None:
         name, _, argument = path.lstrip("/").partition("/")
@@ -56,7 +57,10 @@ class Shop(Answering):
         elif name == "later":
             self.reply(*((503, b"") if count < 3 else (200, BODY)))
         elif name == "slow":
+            # Counted before the answer: its reader may be back before this thread goes on.
+            self._count(1)
             time.sleep(float(argument))
+            self._count(-1)
             self.reply(200, BODY)
         elif name == "gzip":
             self.reply(200, BODY, **{"Content-Encoding": "gzip"})

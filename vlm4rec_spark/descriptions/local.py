@@ -132,6 +132,11 @@ class LocalSpec:
         return LocalClient(self)
 
     @property
+    def path(self) -> str:
+        """Where the model is: a folder, or a name on the hub."""
+        return model_path(self.model)
+
+    @property
     def bound(self) -> list[str]:
         """The GPUs the server is bound to; empty where nobody says which: it takes the first."""
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
@@ -152,7 +157,7 @@ class LocalSpec:
         values = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", SWITCH: "1"}
         # By default it is below the home folder, often a network disk that all nodes share.
         values |= {CACHE_ROOT: os.environ.get(CACHE_ROOT, str(servers_folder() / "cache"))}
-        if Path(model_path(self.model)).is_dir():
+        if Path(self.path).is_dir():
             values |= {"HF_HUB_OFFLINE": "1"}
         if not has_gpu():
             values |= {k: os.environ.get(k, v) for k, v in CPU_ENVIRONMENT.items()} | {SLEEPS: "1"}
@@ -166,7 +171,7 @@ class LocalSpec:
         # `vllm serve` is not used: it fails in the CPU build, which has another package name.
         command = [
             *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
-            *("--model", model_path(self.model)),
+            *("--model", self.path),
             *("--served-model-name", self.model),
             *("--uds", str(socket)),
             *("--max-num-seqs", str(self.max_num_seqs)),
@@ -177,7 +182,7 @@ class LocalSpec:
             "--enable-prompt-tokens-details",
             "--disable-uvicorn-access-log",
         ]
-        if self.revision and not Path(model_path(self.model)).is_dir():
+        if self.revision and not Path(self.path).is_dir():
             command += ["--revision", self.revision]
         gpus = self.tensor_parallel or len(self.devices) or 1
         if gpus > 1:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from vlm4rec_spark.descriptions import lifeline
 from vlm4rec_spark.descriptions.server_log import words_of
+from vlm4rec_spark.descriptions.weights import on_this_node
 from vlm4rec_spark.errors import EngineError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -230,12 +231,16 @@ class LocalServer:
         self.socket.unlink(missing_ok=True)
         (self._folder / "ended").unlink(missing_ok=True)
         lifeline_file = str(Path(lifeline.__file__))
+        model, root = self._spec.path, self._folder.parent / "weights"
+        here = on_this_node(model, root)
+        command = [here if word == model else word for word in self._spec.command(self.socket)]
+        self.touch()  # copying may have taken longer than the lease
         logger.info("Starting the model server for %s; log: %s", self._spec.model, self.log)
         with self.log.open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 - the command is ours
                 [
                     *(sys.executable, "-I", lifeline_file, str(self._folder)),
-                    *(str(self._spec.lease_s), *self._spec.command(self.socket)),
+                    *(str(self._spec.lease_s), *command),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
