@@ -90,6 +90,15 @@ def install_command(extra: str) -> str:
     return f"echo torch==2.13.0 > torch.txt; uv pip install --override torch.txt {wanted}"
 
 
+def reason_of(error: Exception) -> str:
+    """Return the first line of what an error of other software says; its type where that is empty.
+
+    >>> reason_of(OSError("no such host")), reason_of(OSError())
+    ('no such host', 'OSError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
 def near(word: str, known: Iterable[str]) -> str:
     """Return '; did you mean 'x'?' for the closest known words, or an empty string.
 

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlm4rec_spark.errors import MissingExtraError, SessionError
+from vlm4rec_spark.errors import MissingExtraError, SessionError, reason_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -216,7 +216,7 @@ def apply_settings(spark: SparkSession, settings: Mapping[str, str]) -> None:
         try:
             spark.conf.set(key, value)
         except Exception as error:  # noqa: BLE001 - Classic, Connect and Databricks differ
-            late[key] = _first_line(error)
+            late[key] = reason_of(error)
     _warn_of_late(late)
 
 
@@ -235,7 +235,7 @@ def _start(builder: SparkSession.Builder) -> SparkSession:
     except Exception as error:
         # Java, Ivy and Connect fail in their own ways; what helps is the same.
         raise SessionError(
-            f"Spark did not start ({_first_line(error)}); `vlm4rec doctor` looks for the cause: "
+            f"Spark did not start ({reason_of(error)}); `vlm4rec doctor` looks for the cause: "
             "Java 17 or 21, a network for the first fetch of the Delta jars, a Maven cache that is "
             "half-filled. What --spark-conf gives may be wrong, too."
         ) from error
@@ -246,7 +246,3 @@ def _quiet(spark: SparkSession) -> None:
     context = getattr(spark, "_sc", None)
     if context is not None:
         context.setLogLevel("ERROR")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

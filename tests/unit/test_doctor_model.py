@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from huggingface_hub import constants
 
 from vlm4rec_spark import doctor_model
 from vlm4rec_spark.config import load_config
@@ -93,7 +94,6 @@ def test_without_nvidia_smi_a_large_local_model_is_told_to_need_a_gpu(
 def test_a_missing_vllm_is_bad_and_the_model_is_looked_at_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("transformers")
     monkeypatch.setattr(doctor_model, "find_spec", lambda _: None)
     folder = model(tmp_path / "m", model_safetensors=10)
     rows = {check.what: check for check in local_model(EngineConfig(model=str(folder)))}
@@ -115,7 +115,6 @@ def test_vllm_for_a_cpu_beside_a_gpu_is_a_note(
 
 
 def test_a_folder_without_a_model_is_bad(tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
     *_, last = local_model(EngineConfig(model=str(tmp_path)))
     assert (last.what, last.state) == ("VLM", "bad")
     assert "no configuration" in last.found
@@ -172,7 +171,6 @@ def test_weights_must_fit_the_smallest_gpu_that_may_get_them(
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the snapshot of a model in a cache of the hub, of which nothing is there yet."""
-    constants = pytest.importorskip("huggingface_hub").constants
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     return tmp_path / "models--shop--tiny" / "snapshots" / "abc"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
+from pyspark.sql import SparkSession
 
 from vlm4rec_spark import session
 from vlm4rec_spark.errors import SessionError
 from vlm4rec_spark.session import _start, apply_settings, build_session, runs_here
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 
 class BrokenBuilder:
@@ -104,9 +102,8 @@ ASKED = {
 @pytest.fixture
 def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
     """Let sessions be built from one that is there."""
-    sql = pytest.importorskip("pyspark.sql")
     found = Builder(Given())
-    monkeypatch.setattr(sql.SparkSession, "builder", found)
+    monkeypatch.setattr(SparkSession, "builder", found)
     return found
 
 

@@ -80,7 +80,8 @@ def cpu_dtype() -> str:
 def visible_devices(addresses: Sequence[str], visible: str) -> list[str]:
     """Return the devices that Spark's addresses stand for where some are hidden already.
 
-    A number counts into CUDA_VISIBLE_DEVICES where it fits; other names are taken as they are.
+    Without addresses these are all that are named as visible. A number counts into
+    CUDA_VISIBLE_DEVICES where it fits; other names are taken as they are.
 
     >>> visible_devices(["1"], "4,5")
     ['5']
@@ -88,8 +89,12 @@ def visible_devices(addresses: Sequence[str], visible: str) -> list[str]:
     ['0', '2']
     >>> visible_devices(["GPU-6b12"], "4,5")
     ['GPU-6b12']
+    >>> visible_devices([], "4,5")
+    ['4', '5']
     """
     known = [name.strip() for name in visible.split(",") if name.strip()]
+    if not addresses:
+        return known
     return [
         known[int(address)] if address.isdigit() and int(address) < len(known) else address
         for address in addresses
@@ -139,9 +144,7 @@ class LocalSpec:
     @property
     def bound(self) -> list[str]:
         """The GPUs the server is bound to; empty where nobody says which: it takes the first."""
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        everything = [name.strip() for name in seen.split(",") if name.strip()]
-        return visible_devices(self.devices, seen) if self.devices else everything
+        return visible_devices(self.devices, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
 
     @property
     def folder(self) -> Path:

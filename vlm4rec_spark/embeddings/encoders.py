@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vlm4rec_spark.embeddings.openvino import replace_transformer
-from vlm4rec_spark.errors import EngineError, MissingExtraError, Vlm4RecError
+from vlm4rec_spark.errors import EngineError, MissingExtraError, Vlm4RecError, reason_of
 
 if TYPE_CHECKING:
     from vlm4rec_spark.config_models import Config
@@ -83,7 +83,7 @@ class Encoder:
             )
         except Exception as error:
             # The hub, the file system and torch fail in their own ways; the advice is the same.
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            reason = reason_of(error)
             raise EngineError(
                 f"The encoder '{spec.model}' cannot be loaded: {reason}. embed.model must be a "
                 "sentence-transformers name that this machine can fetch, a directory every "

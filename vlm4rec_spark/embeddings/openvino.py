@@ -10,7 +10,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from vlm4rec_spark.errors import EngineError, MissingExtraError
+from vlm4rec_spark.errors import EngineError, MissingExtraError, reason_of
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +56,7 @@ def replace_transformer(model: Any, backend: str) -> None:
     try:
         compiled = _compiled(openvino, inner, example, PRECISIONS[backend])
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        reason = reason_of(error)
         raise EngineError(
             f"OpenVINO cannot convert this encoder: {reason}. Set embed.backend to torch."
         ) from error

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from vlm4rec_spark.embeddings.encoders import Vectors, folder_hash, unit_rows
-from vlm4rec_spark.errors import EngineError, MissingExtraError
+from vlm4rec_spark.errors import EngineError, MissingExtraError, reason_of
 
 if TYPE_CHECKING:
     from vlm4rec_spark.config_models import Config
@@ -141,7 +141,7 @@ class TransformersVision:
             self.model: Any = AutoModel.from_pretrained(spec.model, **options).eval()
         except Exception as error:
             # The hub, the file system and torch fail in their own ways; the advice is the same.
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            reason = reason_of(error)
             raise EngineError(
                 f"The vision model '{spec.model}' cannot be loaded: {reason}. embed.visual_model "
                 f"must be a vision model of transformers, a directory, or '{PACKAGED}'."

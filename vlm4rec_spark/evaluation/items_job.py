@@ -48,9 +48,8 @@ class Stage:
 
     def history(self, profiles: ProfilesConfig) -> DataFrame:
         """Return what the test users had before the cut, weighted as a profile asks."""
-        rows = self.own_history
-        if profiles != self.context.config.profiles:
-            rows = history(self.train, profiles, self.context.config.topk.mask_events)
+        is_own = profiles == self.context.config.profiles
+        rows = self.own_history if is_own else self._weighted(profiles)
         return rows.join(self.truth.select("user_id").distinct(), "user_id", "left_semi")
 
     @cached_property
@@ -59,9 +58,11 @@ class Stage:
 
         Written once: pairs of items are counted in it, and most arms rank by it.
         """
-        config = self.context.config
-        rows = history(self.train, config.profiles, config.topk.mask_events)
+        rows = self._weighted(self.context.config.profiles)
         return landed(self.context, rows, f"evaluation-{self.name}-history")
+
+    def _weighted(self, profiles: ProfilesConfig) -> DataFrame:
+        return history(self.train, profiles, self.context.config.topk.mask_events)
 
 
 def prepare(context: RunContext, judged: DataFrame, name: str, share: float) -> Stage:
